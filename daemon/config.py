@@ -1,0 +1,205 @@
+"""The station document: mechanics, addresses, cameras, wiring. The only reader of TOML on the device.
+
+Unknown keys, wrong types and values out of bounds are errors that name the key. `linewarden config dump` shows every
+value and where it came from. There is no key and no threshold in this document (DESIGN section 6).
+"""
+
+import hashlib
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+
+from daemon.units import LineMode
+
+Mm = Annotated[float, msgspec.Meta(ge=0.0, le=100_000.0)]
+PositiveMs = Annotated[float, msgspec.Meta(gt=0.0, le=60_000.0)]
+Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
+
+
+class Plc(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Modbus TCP to the PLC, the device being the client (register map v1). Times in ms."""
+
+    host: str = "127.0.0.1"
+    port: Port = 1502
+    unit: Annotated[int, msgspec.Meta(ge=0, le=255)] = 1
+    poll_ms: PositiveMs = 4.0
+    heartbeat_ms: PositiveMs = 20.0
+    timeout_ms: PositiveMs = 80.0
+
+
+class Geometry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Positions along the belt in mm from the infeed eye, encoder scale in counts per mm."""
+
+    counts_per_mm: Annotated[float, msgspec.Meta(gt=0.0, le=10_000.0)]
+    gate_mm: Mm
+    ejector_lead_mm: Mm = 15.0
+    chute_eye_mm: Mm
+    pass_eye_mm: Mm
+    confirm_window_mm: Mm = 25.0
+
+
+class Camera(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One camera: which producer and serial, where it looks, which trigger station of the PLC fires it.
+
+    `network` names how the producer finds it; for the simulated producer the folder of camera sockets.
+    """
+
+    name: Annotated[str, msgspec.Meta(pattern="^[a-z][a-z0-9_]{0,30}$")]
+    serial: str
+    producer: str
+    station: Annotated[int, msgspec.Meta(ge=0, le=7)]
+    position_mm: Mm
+    width: Annotated[int, msgspec.Meta(ge=16, le=16384)]
+    height: Annotated[int, msgspec.Meta(ge=16, le=16384)]
+    exposure_us: Annotated[float, msgspec.Meta(gt=0.0, le=1_000_000.0)] = 300.0
+    trigger_source: str = "Line1"
+    frame_timeout_ms: PositiveMs = 60.0
+    ring_slots: Annotated[int, msgspec.Meta(ge=4, le=64)] = 16
+    environment: dict[str, str] = {}
+
+
+class Vision(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where the signed documents and the trusted keys lie; relative paths are relative to the station file."""
+
+    bundle: str
+    recipe: str
+    trust: str
+    evidence_quota_mb: Annotated[int, msgspec.Meta(ge=1, le=10_000_000)] = 512
+
+
+class Recorder(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Group commit: at most `group_ms` between a row and its fsync."""
+
+    group_ms: PositiveMs = 10.0
+
+
+class Station(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The whole document. `production` refuses development keys and simulated parts."""
+
+    name: str
+    identity: Annotated[int, msgspec.Meta(ge=1, le=0xFFFFFFFF)]
+    plc_identity: Annotated[int, msgspec.Meta(ge=1, le=0xFFFFFFFF)]
+    production: bool = True
+    simulated: bool = False
+    mode: LineMode = LineMode.SHADOW
+    lanes: Annotated[int, msgspec.Meta(ge=1, le=4)] = 1
+    plc: Plc
+    geometry: Geometry
+    cameras: list[Camera]
+    vision: Vision
+    recorder: Recorder = Recorder()
+
+
+class ConfigError(Exception):
+    """The station document cannot be used; the text names the file, the key and what to write instead."""
+
+
+def load(path: Path) -> Station:
+    """Read and check the station document.
+
+    Raises:
+        ConfigError: unreadable, not TOML, unknown key, wrong value, or a contradiction between keys.
+    """
+    station = _convert(path, _read(path))
+    _check(path, station)
+    return station
+
+
+def digest(path: Path) -> str:
+    """Return the sha256 of the document's bytes, part of the configuration digest."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def configuration_digest(station: str, bundle: str, recipe: str, register_map: str, release: str) -> str:
+    """Return the one digest pinned on every row of a batch (law 5)."""
+    text = "\n".join((f"station {station}", f"bundle {bundle}", f"recipe {recipe}", f"map {register_map}", release))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def dump(path: Path) -> list[tuple[str, str, str]]:
+    """Return (key, value, origin) of every setting; origin is the file or `default`."""
+    written = _flatten("", _read(path))
+    values = _flatten("", msgspec.to_builtins(load(path)))
+    return [(key, str(value), str(path) if key in written else "default") for key, value in values.items()]
+
+
+def runtime_dir() -> Path:
+    """$RUNTIME_DIRECTORY as systemd sets it.
+
+    Raises:
+        ConfigError: the process was not started by its unit.
+    """
+    return _directory("RUNTIME_DIRECTORY")
+
+
+def state_dir() -> Path:
+    """$STATE_DIRECTORY as systemd sets it.
+
+    Raises:
+        ConfigError: the process was not started by its unit.
+    """
+    return _directory("STATE_DIRECTORY")
+
+
+def resolve(path: Path, entry: str) -> Path:
+    """Return a path named in the document, relative to the document's own folder."""
+    return (path.parent / entry).absolute()
+
+
+def _directory(variable: str) -> Path:
+    value = os.environ.get(variable)
+    if not value:
+        raise ConfigError(f"{variable} is not set: start this process through its systemd unit or `linewarden sim`")
+    return Path(value)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}; name an existing station file") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from error
+
+
+def _convert(path: Path, document: dict[str, Any]) -> Station:
+    try:
+        return msgspec.convert(document, Station)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def _check(path: Path, station: Station) -> None:
+    names = [camera.name for camera in station.cameras]
+    stations = [camera.station for camera in station.cameras]
+    geometry = station.geometry
+    problems = {
+        "$.cameras: at least one camera is needed": not names,
+        "$.cameras: two cameras have one name": len(set(names)) != len(names),
+        "$.cameras: two cameras have one trigger station": len(set(stations)) != len(stations),
+        "$.simulated: simulated parts are refused while production = true": station.simulated and station.production,
+        "$.cameras: a camera stands behind the gate": any(
+            camera.position_mm >= geometry.gate_mm - geometry.ejector_lead_mm for camera in station.cameras
+        ),
+        "$.geometry: the eyes stand after the gate": min(geometry.chute_eye_mm, geometry.pass_eye_mm)
+        <= geometry.gate_mm,
+    }
+    for text, wrong in problems.items():
+        if wrong:
+            raise ConfigError(f"{path}: {text}")
+
+
+def _flatten(prefix: str, value: Any) -> dict[str, Any]:
+    if isinstance(value, dict):
+        items = [(f"{prefix}.{key}" if prefix else key, item) for key, item in value.items()]
+    elif isinstance(value, list):
+        items = [(f"{prefix}[{index}]", item) for index, item in enumerate(value)]
+    else:
+        return {prefix: value}
+    flat: dict[str, Any] = {}
+    for key, item in items:
+        flat.update(_flatten(key, item))
+    return flat

@@ -1,0 +1,158 @@
+"""The line's state: which PackML state, why, what holds it, who has to act. Pure: the caller brings time and facts."""
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from daemon.faults import TABLE, Latch, Reaction
+from daemon.line.conditions import Condition
+from daemon.states import ACTING, Event, State, move
+from drivers.plc import ABORT, HOLD, RESET, RUN, SYNC
+
+QUIET_NS = 1_000_000_000
+START_NS = 3_000_000_000
+RUNNING = {
+    State.EXECUTE,
+    State.HOLDING,
+    State.HELD,
+    State.UNHOLDING,
+    State.SUSPENDING,
+    State.SUSPENDED,
+    State.UNSUSPENDING,
+    State.STOPPING,
+}
+CLOSED_INFEED = {State.HOLDING, State.HELD, State.SUSPENDING, State.SUSPENDED, State.STOPPING}
+PERMITTING = {State.EXECUTE, State.HOLDING, State.HELD, State.UNHOLDING, State.STOPPING}
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """One alarm or change of state. `at_ns` CLOCK_MONOTONIC."""
+
+    at_ns: int
+    code: str
+    text: str
+    state: State
+
+
+@dataclass(slots=True)
+class Desk:
+    """Owned by the line loop."""
+
+    state: State = State.STOPPED
+    first_out: str = ""
+    latched: set[str] = field(default_factory=set)
+    alarms: deque[Alarm] = field(default_factory=lambda: deque(maxlen=50))
+    fresh: list[Alarm] = field(default_factory=list)
+    _latch: Latch = field(default_factory=Latch)
+    _quiet: dict[str, int] = field(default_factory=dict)
+    _unmet: set[str] = field(default_factory=set)
+    _starting_since: int = 0
+
+    def alarm(self, code: str, text: str, now_ns: int, *, quiet: bool = False) -> None:
+        """Raise a fault of the table. `quiet` raises the same text at most once a second."""
+        key = f"{code} {text}" if quiet else ""
+        if quiet and now_ns - self._quiet.get(key, -QUIET_NS) < QUIET_NS:
+            return
+        if quiet:
+            self._quiet[key] = now_ns
+        row = TABLE[code]
+        self._note(code, f"{row.text}: {text}", now_ns)
+        if self._latch.strike(code, now_ns):
+            self.latched.add(code)
+        if row.reaction is Reaction.ABORT:
+            self._move(Event.ABORT, now_ns, code)
+
+    def act(self, kind: str, now_ns: int, who: str) -> str:
+        """A person's reset, start, stop or clear. Return "" when done, or one line that says why not."""
+        if kind == "clear" and self._move(Event.CLEAR, now_ns, who):
+            return ""
+        if kind == "reset":
+            return self._reset(now_ns, who)
+        if kind == "start":
+            return self._start(now_ns, who)
+        if kind == "stop" and self._move(Event.STOP, now_ns, who):
+            return ""
+        return f"{kind} is not possible in state {self.state.name}"
+
+    def drive(self, found: list[Condition], synced: bool, empty: bool, now_ns: int) -> int:
+        """Let the conditions move the state; return the command bits for the PLC."""
+        self._notice(found, now_ns)
+        causes = {TABLE[c.code].reaction for c in found if not c.met}
+        if self.state in RUNNING:
+            self._react(causes, now_ns)
+        self._finish_acting(synced, empty, now_ns)
+        return self._bits(synced)
+
+    def _reset(self, now_ns: int, who: str) -> str:
+        self._latch.clear()
+        self.latched.clear()
+        self.first_out = ""
+        self._note("RESET", f"reset by {who}", now_ns)
+        self._move(Event.RESET, now_ns, who)
+        return ""
+
+    def _start(self, now_ns: int, who: str) -> str:
+        self._move(Event.RESET, now_ns, who)
+        self._finish_acting(synced=False, empty=False, now_ns=now_ns)
+        if not self._move(Event.START, now_ns, who):
+            return f"start is not possible in state {self.state.name}"
+        self._starting_since = now_ns
+        return ""
+
+    def _notice(self, found: list[Condition], now_ns: int) -> None:
+        unmet = {c.name: c for c in found if not c.met}
+        if self.state in RUNNING:
+            for name in unmet.keys() - self._unmet:
+                self.alarm(unmet[name].code, name, now_ns, quiet=True)
+                self.first_out = self.first_out or unmet[name].name
+        self._unmet = set(unmet)
+
+    def _react(self, causes: set[Reaction], now_ns: int) -> None:
+        hold = Reaction.HOLD in causes or bool(self.latched)
+        suspend = Reaction.SUSPEND in causes
+        if self.state is State.EXECUTE and suspend:
+            self._move(Event.SUSPEND, now_ns, self.first_out)
+        elif self.state is State.SUSPENDED and not suspend:
+            self._move(Event.UNSUSPEND, now_ns, "")
+        elif self.state in (State.EXECUTE, State.UNHOLDING) and hold:
+            self._move(Event.HOLD, now_ns, ", ".join(sorted(self.latched)) or self.first_out)
+        elif self.state is State.HELD and not hold:
+            self._move(Event.UNHOLD, now_ns, "")
+
+    def _finish_acting(self, synced: bool, empty: bool, now_ns: int) -> None:
+        waits = {
+            State.STARTING: not synced and now_ns - self._starting_since < START_NS,
+            State.STOPPING: not empty,
+        }
+        if self.state in ACTING and not waits.get(self.state, False):
+            self._move(Event.DONE, now_ns, "")
+            if self.state is State.EXECUTE:
+                self.first_out = ""
+
+    def _bits(self, synced: bool) -> int:
+        bits = RUN if self.state in RUNNING else 0
+        if self.state in CLOSED_INFEED:
+            bits |= HOLD
+        if self.state in (State.ABORTING, State.ABORTED):
+            bits |= ABORT
+        if self.state is State.STARTING and not synced:
+            bits |= SYNC
+        if self.state in (State.STOPPED, State.CLEARING, State.RESETTING, State.IDLE):
+            bits |= RESET
+        return bits
+
+    def _move(self, event: Event, now_ns: int, why: str) -> bool:
+        target = move(self.state, event)
+        if target is None:
+            return False
+        self.state = target
+        if target not in ACTING:
+            self._note("STATE", f"{target.name}{': ' + why if why else ''}", now_ns)
+        elif target is State.ABORTING:
+            self.first_out = self.first_out or why
+        return True
+
+    def _note(self, code: str, text: str, now_ns: int) -> None:
+        alarm = Alarm(now_ns, code, text, self.state)
+        self.alarms.append(alarm)
+        self.fresh.append(alarm)

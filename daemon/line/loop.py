@@ -1,0 +1,437 @@
+"""The line's one loop: PLC, cameras, vision and recorder in; permits out. Nothing here waits and nothing touches a disk.
+
+Way of one unit: `_created` -> `_edge`/`_frame` (binding) -> Bound to vision -> `_judged` -> permit -> `_closed` -> row.
+"""
+
+import select
+import time
+from pathlib import Path
+
+from daemon.config import Station
+from daemon.line import binding, tracking
+from daemon.line.conditions import Condition, Facts, conditions
+from daemon.line.desk import PERMITTING, RUNNING, Desk
+from daemon.line.peers import Peers
+from daemon.line.rows import Rows
+from daemon.line.stations import Stations
+from daemon.line.summary import Summary
+from daemon.notify import Watchdog
+from daemon.states import State
+from daemon.units import Authority, Evidence, LineMode, Outcome, Reason, UnitId, ViewKey
+from daemon.wire import (
+    Act,
+    AlarmRow,
+    Answer,
+    Arm,
+    Ask,
+    Bound,
+    CameraState,
+    FrameLost,
+    FrameSeen,
+    GapRow,
+    Hello,
+    Judged,
+    Loaded,
+    Message,
+    Peer,
+    PermitRow,
+    Resume,
+    Status,
+    Stored,
+    Unbound,
+    UnitRow,
+    VisionFault,
+)
+from drivers import plc as wires
+from drivers.registers import RegisterMap
+
+TURN_S = 0.002
+ORPHANS_NS = 15_000_000_000
+MODES = {LineMode.SHADOW: 0, LineMode.PROPOSE: 1, LineMode.AUTOMATIC: 2}
+
+
+class Line:
+    """Owns tracker, binding, permits and line state. `turn` does one round; `main` calls it for ever."""
+
+    def __init__(self, station: Station, runtime: Path, plc: wires.Plc, registers: RegisterMap) -> None:
+        self._station = station
+        self._plc = plc
+        self._flags = registers.flags
+        self._peers = Peers(runtime, self._gone)
+        self._rows = Rows(self._peers.to_recorder)
+        self._desk = Desk()
+        self._stations = Stations(station)
+        self._tracker = tracking.Tracker(self._settings(None))
+        self._summary = Summary()
+        self._watchdog = Watchdog()
+        self._arm = Arm("", "", "", "")
+        self._loaded: Loaded | None = None
+        self._resume = Resume(0, [])
+        self._permitted: set[UnitId] = set()
+        self._recorded: set[UnitId] = set()
+        self._snapshot: wires.Snapshot | None = None
+        self._orphans_since = 0
+
+    def turn(self) -> None:
+        """Wait for something at most TURN_S, then do everything that is due."""
+        ready = [fd for fd in (self._plc.fileno(), *self._peers.filenos()) if fd >= 0]
+        select.select(ready, [], [], TURN_S)
+        now = time.monotonic_ns()
+        for event in self._plc.service(now):
+            self._plc_event(event, now)
+        for peer, message in self._peers.service(now):
+            self._message(peer, message, now)
+        self._tick(now)
+        self._watchdog.advanced()
+
+    def close(self) -> None:
+        """Withdraw: the heartbeat stops, so the PLC rejects by itself."""
+        self._plc.close()
+        self._peers.close()
+
+    # -- PLC ----------------------------------------------------------------------------------------
+
+    def _plc_event(self, event: wires.Event, now: int) -> None:
+        match event:
+            case wires.Snapshot():
+                self._snapshotted(event, now)
+            case wires.Created():
+                self._created(event, now)
+            case wires.EdgeLatched():
+                self._edge(event, now)
+            case wires.Closed():
+                self._closed(event, now)
+            case wires.LinkUp():
+                self._ask_epoch()
+            case wires.LinkDown():
+                self._desk.alarm("PLC_LINK", event.cause, now, quiet=True)
+                self._do(self._tracker.distrust_all(Reason.LINE_FAULT), now)
+            case wires.EpochGranted():
+                self._do(self._tracker.distrust_all(Reason.LINE_FAULT), now)
+            case wires.PlcRestarted():
+                self._plc_restarted(event, now)
+            case wires.Overrun():
+                self._overrun(event, now)
+
+    def _ask_epoch(self) -> None:
+        self._plc.ask_epoch(max(self._resume.last_epoch, self._summary.last_epoch) + 1)
+
+    def _snapshotted(self, snapshot: wires.Snapshot, now: int) -> None:
+        before, self._snapshot = self._snapshot, snapshot
+        self._tracker.encoder(snapshot.registers["encoder"])
+        if before is None:
+            return
+        self._stations.speed(before, snapshot)
+        strays = {n: (snapshot.registers[n] - before.registers[n]) & 0xFFFF for n in ("stray_pass", "stray_chute")}
+        if before.registers["starts"] != snapshot.registers["starts"]:
+            return
+        if strays["stray_pass"] and self._desk.state in RUNNING:
+            self._desk.alarm("ESCAPED", f"{strays['stray_pass']} bodies passed that are no unit's", now)
+        if strays["stray_chute"]:
+            self._do(self._tracker.stray_chute(strays["stray_chute"], now), now)
+
+    def _plc_restarted(self, event: wires.PlcRestarted, now: int) -> None:
+        self._desk.alarm("PLC_MEMORY" if event.memory_lost else "PLC_RESTARTED", "new epoch", now)
+        for name in self._stations.names:
+            self._decide(name, self._stations.binder(name).plc_restarted(), now)
+        self._do(self._tracker.distrust_all(Reason.LINE_FAULT), now)
+        if event.memory_lost:
+            self._tracker.memory_lost()
+            self._orphans_since = now
+        self._ask_epoch()
+
+    def _overrun(self, event: wires.Overrun, now: int) -> None:
+        self._desk.alarm("OVERRUN", f"{event.missing} entries of ring {event.ring} {event.index}", now)
+        if event.ring == "closed":
+            self._rows.put(GapRow(0, self._plc.epoch, event.index, 0, event.missing, "ring overrun"), now)
+
+    def _created(self, event: wires.Created, now: int) -> None:
+        unit = UnitId(event.epoch, event.lane, event.number)
+        if not self._arm.batch or unit in self._recorded or unit.epoch < self._resume.since_epoch:
+            return
+        self._summary.created(unit)
+        stale = unit.epoch != self._plc.epoch
+        refuse = Reason.LINE_DOWN if stale else self._refusal(now)
+        self._do(self._tracker.created(unit, event.encoder, event.at_ns, refuse), now)
+
+    def _edge(self, event: wires.EdgeLatched, now: int) -> None:
+        name = self._stations.at(event.station)
+        unit = UnitId(event.epoch, event.lane, event.number) if event.number else None
+        if unit:
+            self._tracker.edge(unit, ViewKey(name, 0, event.shot), event.at_ns)
+        edge = binding.Edge(event.k, unit, event.shot, event.at_ns, event.uncertainty_ns)
+        self._decide(name, self._stations.binder(name).edge(edge, now), now)
+
+    def _closed(self, event: wires.Closed, now: int) -> None:
+        unit = UnitId(event.epoch, event.lane, event.number)
+        if not self._arm.batch or unit in self._recorded or unit.epoch < self._resume.since_epoch:
+            return
+        flag = {name: bool(event.flags & bit) for name, bit in self._flags.items()}
+        seen = tracking.Seen(
+            unit,
+            flag["permitted"],
+            flag["diverted"],
+            flag["chute_seen"],
+            flag["pass_seen"],
+            flag["phantom"],
+            event.flags,
+            event.at_ns,
+        )
+        self._summary.created(unit)
+        self._do(self._tracker.closed(seen, unit in self._permitted), now)
+
+    # -- cameras, vision, recorder, people ----------------------------------------------------------
+
+    def _message(self, peer: Peer, message: Message, now: int) -> None:
+        match message:
+            case FrameSeen():
+                self._frame(message.evidence, now)
+            case Judged():
+                self._do(self._tracker.judged(message, now, self._refusal(now)), now)
+            case Stored():
+                self._rows.stored(message.seq)
+            case CameraState():
+                self._camera_state(message, now)
+            case FrameLost():
+                self._desk.alarm("FRAME_LOST", f"{message.key.camera}: {message.cause}", now, quiet=True)
+            case Loaded():
+                self._loaded = message
+                self._configure()
+            case VisionFault():
+                self._desk.alarm("VISION_FAULT", f"{message.code} {message.text}", now, quiet=True)
+            case Resume() | Arm():
+                self._from_recorder(message, now)
+            case Hello():
+                self._hello(peer, message)
+            case Act():
+                self._peers.answer(peer, self._act(message, now))
+            case Ask():
+                self._peers.answer(peer, self._status(now))
+
+    def _hello(self, peer: Peer, hello: Hello) -> None:
+        if hello.process == "recorder":
+            self._rows.connected()
+        if hello.process == "vision":
+            self._loaded = None
+
+    def _from_recorder(self, message: Resume | Arm, now: int) -> None:
+        if isinstance(message, Resume):
+            self._resume = message
+            self._permitted = {row.unit for row in message.permitted}
+            self._recorded |= set(message.recorded)
+            if not self._summary.last_epoch:
+                self._plc.back_read = message.running
+                self._summary.last_epoch = message.last_epoch
+            return
+        if message.batch != self._arm.batch:
+            self._summary.new_batch()
+        resumed = message.batch and not self._arm.batch and self._resume.running
+        self._arm = message
+        self._configure()
+        if resumed and self._desk.state is State.STOPPED:
+            self._desk.act("start", now, "restart of the line inside a batch")
+
+    def _camera_state(self, message: CameraState, now: int) -> None:
+        if message.camera not in self._stations.names:
+            return
+        session = message.session if message.acquiring else 0
+        self._stations.sessions[message.camera] = session
+        self._decide(message.camera, self._stations.binder(message.camera).session(session), now)
+
+    def _gone(self, peer: Peer, why: str) -> None:
+        now = time.monotonic_ns()
+        if peer.process == "camera" and peer.name in self._stations.names:
+            self._stations.sessions[peer.name] = 0
+            self._decide(peer.name, self._stations.binder(peer.name).session(0), now)
+        elif peer.process == "vision":
+            self._loaded = None
+        elif peer.process == "recorder":
+            self._rows.disconnected()
+        if peer.process in ("camera", "vision", "recorder"):
+            self._summary.peer_lost(peer.process, why)
+
+    def _act(self, act: Act, now: int) -> Answer:
+        if not act.reason or not act.actor:
+            return Answer(False, "an act needs an actor and a reason")
+        if act.kind == "start" and not self._arm.batch:
+            return Answer(False, "no batch is open: open one with the recorder first")
+        text = self._desk.act(act.kind, now, act.actor)
+        return Answer(not text, text or f"{act.kind}: {self._desk.state.name}")
+
+    # -- binding and tracking -----------------------------------------------------------------------
+
+    def _frame(self, evidence: Evidence, now: int) -> None:
+        name = evidence.key.camera
+        if name in self._stations.names:
+            self._decide(name, self._stations.binder(name).frame(evidence, now), now)
+
+    def _decide(self, camera: str, decisions: list[binding.Decision], now: int) -> None:
+        for decision in decisions:
+            match decision:
+                case binding.Bind():
+                    view = ViewKey(camera, 0, decision.shot)
+                    refused = self._tracker.bound(decision.unit, view, decision.evidence)
+                    self._do(refused, now)
+                    if not refused:
+                        self._peers.to_vision(Bound(decision.unit, view, decision.evidence.key))
+                case binding.Missing():
+                    self._do(self._tracker.missing(decision.unit, decision.reason), now)
+                case binding.Stray():
+                    self._peers.to_vision(Unbound(decision.key))
+                    if self._desk.state is State.EXECUTE:
+                        self._desk.alarm("STRAY_FRAME", f"{camera}: {decision.cause}", now, quiet=True)
+                case binding.Unsynced():
+                    self._desk.alarm("CAMERA_UNSYNCED", f"{camera}: {decision.cause}", now, quiet=True)
+                    self._do(self._tracker.distrust(camera), now)
+                case binding.Synced():
+                    pass
+
+    def _do(self, commands: list[tracking.Command], now: int) -> None:
+        for command in commands:
+            match command:
+                case tracking.Grant():
+                    self._grant(command, now)
+                case tracking.Revoke():
+                    self._plc.revoke(command.unit.lane, command.unit.number)
+                case tracking.Forget():
+                    self._peers.to_vision(Unbound(command.key))
+                case tracking.Finish():
+                    self._finish(command, now)
+                case tracking.Escape():
+                    self._desk.alarm("ESCAPED", f"unit {command.unit}: {command.cause}", now)
+
+    def _grant(self, grant: tracking.Grant, now: int) -> None:
+        if self._station.mode is LineMode.AUTOMATIC:
+            self._plc.permit(grant.unit.lane, grant.unit.number)
+        judged, arm = grant.judged, self._arm
+        row = PermitRow(
+            0, grant.unit, arm.batch, arm.configuration, judged.verdict, judged.views, judged.bundle, grant.stages
+        )
+        self._rows.put(row, now)
+        self._summary.permitted(grant.stages)
+
+    def _finish(self, finish: tracking.Finish, now: int) -> None:
+        channel, defect = tracking.channel_of(finish)
+        judged = finish.judged
+        row = UnitRow(
+            0,
+            finish.unit,
+            self._arm.batch,
+            self._arm.configuration,
+            finish.outcome,
+            finish.verdict,
+            finish.reason,
+            channel,
+            defect,
+            finish.source,
+            judged.views if judged else [],
+            judged.bundle if judged else "",
+            finish.flags,
+            finish.encoder,
+            finish.stages,
+        )
+        self._recorded.add(finish.unit)
+        self._rows.put(row, now)
+        self._summary.finished(row)
+        if finish.reason is Reason.TOO_CLOSE:
+            self._desk.alarm("TOO_CLOSE", str(finish.unit), now, quiet=True)
+
+    def _tick(self, now: int) -> None:
+        for name in self._stations.names:
+            self._decide(name, self._stations.binder(name).tick(now), now)
+        silent = Reason.LATE if self._peers.vision else Reason.ENGINE_FAULT
+        self._do(self._tracker.tick(now, silent), now)
+        if self._tracker.orphans and now - self._orphans_since > ORPHANS_NS:
+            self._do(self._tracker.give_up_orphans(now), now)
+        found = self._found(now)
+        bits = self._desk.drive(found, self._stations.synced, not len(self._tracker), now)
+        self._plc.command(bits, MODES[self._station.mode], self._desk.state)
+        self._report(now)
+
+    def _report(self, now: int) -> None:
+        for alarm in self._desk.fresh:
+            if self._arm.batch:
+                self._rows.put(AlarmRow(0, alarm.at_ns, alarm.code, alarm.text, alarm.state.name, None), now)
+        self._desk.fresh.clear()
+        if self._snapshot and self._arm.batch:
+            for totals in self._summary.totals(self._snapshot, now):
+                self._rows.put(totals, now)
+
+    # -- what is allowed now ------------------------------------------------------------------------
+
+    def _refusal(self, now: int) -> Reason | None:
+        """Why no permit may be given at this moment, or None."""
+        if self._desk.state not in PERMITTING or not self._plc.epoch or not self._plc.alive(now):
+            return Reason.LINE_FAULT
+        if self._snapshot and self._snapshot.registers["authority"] != Authority.LINEWARDEN:
+            return Reason.LINE_FAULT
+        if not self._peers.recorder or self._rows.overdue(now):
+            return Reason.NO_RECORD
+        return None if self._armed_is_loaded() else Reason.MISMATCH
+
+    def _armed_is_loaded(self) -> bool:
+        loaded, arm = self._loaded, self._arm
+        return bool(loaded and arm.batch and (loaded.bundle, loaded.recipe) == (arm.bundle, arm.recipe))
+
+    def _configure(self) -> None:
+        """Take limits from recipe and station once the loaded documents are the armed ones."""
+        if self._loaded and self._armed_is_loaded():
+            self._stations.limit(self._loaded.window_ms, self._loaded.min_gap_mm)
+            self._tracker.configure(self._settings(self._loaded))
+
+    def _settings(self, loaded: Loaded | None) -> tracking.Settings:
+        geometry = self._station.geometry
+        decision_mm = geometry.gate_mm - geometry.ejector_lead_mm
+        latency_ms = min(loaded.max_latency_ms, 120.0) if loaded else 120.0
+        return tracking.Settings(
+            views=frozenset(loaded.views if loaded else ()),
+            bundle=loaded.bundle if loaded else "",
+            min_gap_counts=int((loaded.min_gap_mm if loaded else 0.0) * geometry.counts_per_mm),
+            decision_counts=int(decision_mm * geometry.counts_per_mm),
+            margin_counts=int(geometry.ejector_lead_mm * geometry.counts_per_mm),
+            latency_ns=int(latency_ms * 1e6),
+        )
+
+    def _facts(self, now: int) -> Facts:
+        registers = self._snapshot.registers if self._snapshot else {}
+        right = registers.get("map_version") == 1 and registers.get("plc_identity") == self._station.plc_identity
+        return Facts(
+            link=self._plc.up,
+            plc_alive=self._plc.alive(now),
+            plc_right=right,
+            epoch=self._plc.epoch,
+            authority=registers.get("authority", -1),
+            recorder=self._peers.recorder is not None,
+            stored=not self._rows.overdue(now),
+            batch=self._arm.batch,
+            vision=self._peers.vision is not None,
+            loaded=self._loaded is not None,
+            armed_is_loaded=self._armed_is_loaded(),
+            cameras=self._stations.facts(),
+        )
+
+    def _found(self, now: int) -> list[Condition]:
+        return conditions(self._facts(now))
+
+    def _status(self, now: int) -> Status:
+        summary, desk, registers = self._summary, self._desk, self._snapshot.registers if self._snapshot else {}
+        known = registers.get("authority") in set(Authority)
+        counts = {"in": summary.units_in, **{outcome.value: summary.counts[outcome] for outcome in Outcome}}
+        cameras = {n: "in step" if step else "out of step" if on else "absent" for n, on, step in self._stations.facts()}
+        return Status(
+            state=desk.state.name,
+            mode=self._station.mode.value,
+            authority=Authority(registers["authority"]).name if known else "unknown",
+            batch=self._arm.batch,
+            epoch=self._plc.epoch,
+            first_out=desk.first_out,
+            conditions=[(c.name, c.met, c.remedy) for c in self._found(now)],
+            counts=counts,
+            reasons={reason.value: n for reason, n in summary.reasons.items()},
+            alarms=[(a.at_ns, a.code, a.text) for a in desk.alarms],
+            recent=[(str(r.unit), r.outcome.value, r.reason.value, r.defect) for r in summary.recent],
+            latency_ms=summary.latency_ms(),
+            cameras=cameras,
+            unstored=len(self._rows),
+            bundle=self._loaded.bundle_name if self._loaded else "",
+        )

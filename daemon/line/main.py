@@ -1,0 +1,57 @@
+"""The line process: reads as a bill of materials."""
+
+import gc
+import signal
+import sys
+from pathlib import Path
+
+from daemon import config, notify
+from daemon.line.loop import Line
+from drivers.modbus import ModbusLink
+from drivers.plc import Plc, Settings
+from drivers.registers import load_map
+
+EX_CONFIG = 78
+
+
+def build(station: config.Station, runtime: Path) -> Line:
+    """Put the parts together."""
+    registers = load_map()
+    plc = station.plc
+    link = ModbusLink(plc.host, plc.port, plc.unit, int(plc.timeout_ms * 1e6))
+    settings = Settings(
+        identity=station.identity,
+        plc_identity=station.plc_identity,
+        lanes=station.lanes,
+        stations=tuple(sorted(camera.station for camera in station.cameras)),
+        poll_ns=int(plc.poll_ms * 1e6),
+        heartbeat_ns=int(plc.heartbeat_ms * 1e6),
+        timeout_ns=int(plc.timeout_ms * 1e6),
+    )
+    return Line(station, runtime, Plc(link, registers, settings), registers)
+
+
+def main(path: Path) -> int:
+    """Run until SIGTERM. Returns EX_CONFIG with one line on stderr when the station document is wrong."""
+    try:
+        line = build(config.load(path), config.runtime_dir())
+    except config.ConfigError as error:
+        print(f"line: {error}", file=sys.stderr)
+        return EX_CONFIG
+    stop: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _frame: stop.append(number))
+    signal.signal(signal.SIGINT, lambda number, _frame: stop.append(number))
+    _settle()
+    notify.ready("running")
+    while not stop:
+        line.turn()
+    notify.stopping("heartbeat stops, the PLC rejects")
+    line.close()
+    return 0
+
+
+def _settle() -> None:
+    """No collection while vials pass."""
+    gc.collect()
+    gc.freeze()
+    gc.disable()

@@ -1,0 +1,105 @@
+"""Who talks to the line: it listens for cameras, vision and people, and connects to the recorder."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from daemon.line.rows import send_or_drop
+from daemon.wire import PROTO, Answer, Hello, Listener, Message, Peer, Status, WireError, connect
+
+RETRY_NS = 50_000_000
+BATCH = 32
+
+
+class Peers:
+    """Owned by the line loop. `gone` is called once for every peer that goes."""
+
+    def __init__(self, runtime: Path, gone: Callable[[Peer, str], None]) -> None:
+        self._listener = Listener(runtime / "line.sock")
+        self._recorder_path = runtime / "recorder.sock"
+        self._gone = gone
+        self._peers: list[Peer] = []
+        self._next_try_ns = 0
+        self.vision: Peer | None = None
+        self.recorder: Peer | None = None
+        self._hello = Hello(PROTO, "line", "line", os.getpid())
+
+    def filenos(self) -> list[int]:
+        return [self._listener.fileno(), *(peer.fileno() for peer in self._peers)]
+
+    def service(self, now_ns: int) -> Iterator[tuple[Peer, Message]]:
+        """Accept, connect and yield what arrived; a peer that breaks the protocol is dropped."""
+        self._connect_recorder(now_ns)
+        while peer := self._listener.accept():
+            self._peers.append(peer)
+        for peer in list(self._peers):
+            yield from self._read(peer)
+
+    def to_vision(self, message: Message) -> None:
+        if self.vision:
+            self._send(self.vision, message)
+
+    def to_recorder(self, message: Message) -> None:
+        if self.recorder:
+            self._send(self.recorder, message)
+
+    def answer(self, peer: Peer, message: Answer | Status) -> None:
+        self._send(peer, message)
+
+    def close(self) -> None:
+        for peer in self._peers:
+            peer.close()
+        self._listener.close()
+
+    def _connect_recorder(self, now_ns: int) -> None:
+        if self.recorder or now_ns < self._next_try_ns:
+            return
+        self._next_try_ns = now_ns + RETRY_NS
+        peer = connect(self._recorder_path, self._hello)
+        if peer:
+            peer.process = peer.name = "recorder"
+            self.recorder = peer
+            self._peers.append(peer)
+
+    def _read(self, peer: Peer) -> Iterator[tuple[Peer, Message]]:
+        for _ in range(BATCH):
+            if peer not in self._peers:
+                return
+            try:
+                message = peer.receive()
+            except WireError as error:
+                self._drop(peer, str(error))
+                return
+            if message is None:
+                return
+            if isinstance(message, Hello):
+                self._greet(peer, message)
+            yield peer, message
+
+    def _greet(self, peer: Peer, hello: Hello) -> None:
+        if hello.proto != PROTO:
+            self._drop(peer, f"speaks protocol {hello.proto}, this line speaks {PROTO}")
+            return
+        peer.process, peer.name = hello.process, hello.name
+        if hello.process == "recorder":
+            return
+        if hello.process == "vision":
+            if self.vision and self.vision is not peer:
+                self._drop(self.vision, "replaced by a newer vision")
+            self.vision = peer
+        self._send(peer, self._hello)
+
+    def _send(self, peer: Peer, message: Message) -> None:
+        if not send_or_drop(peer, message):
+            self._drop(peer, "does not read or is gone")
+
+    def _drop(self, peer: Peer, why: str) -> None:
+        if peer not in self._peers:
+            return
+        self._peers.remove(peer)
+        if peer is self.vision:
+            self.vision = None
+        if peer is self.recorder:
+            self.recorder = None
+        peer.close()
+        self._gone(peer, why)

@@ -1,0 +1,74 @@
+"""The camera stations as the line sees them: one binder each, their sessions, and W from recipe and belt speed."""
+
+from daemon.config import Station
+from daemon.line.binding import Binder, Settings
+from drivers.plc import Snapshot
+from drivers.registers import signed_delta
+
+WAIT_FACTOR_NS = 1_000_000
+SLOWEST_NS = 25_000_000
+FASTEST_NS = 1_500_000
+SPEED_NS = 200_000_000
+
+
+class Stations:
+    """Owned by the line loop."""
+
+    def __init__(self, station: Station) -> None:
+        self._cameras = {camera.name: camera for camera in station.cameras}
+        self._by_station = {camera.station: camera.name for camera in station.cameras}
+        self._binders = {name: Binder(self._settings(name, SLOWEST_NS)) for name in self._cameras}
+        self._counts_per_mm = station.geometry.counts_per_mm
+        self._window_ms, self._min_gap_mm = SLOWEST_NS / 1e6, 0.0
+        self._window_ns = SLOWEST_NS
+        self._mark: Snapshot | None = None
+        self.sessions = dict.fromkeys(self._cameras, 0)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._cameras)
+
+    def at(self, station: int) -> str:
+        """Return the camera at a trigger station."""
+        return self._by_station[station]
+
+    def binder(self, name: str) -> Binder:
+        return self._binders[name]
+
+    @property
+    def synced(self) -> bool:
+        return all(binder.synced for binder in self._binders.values())
+
+    def facts(self) -> tuple[tuple[str, bool, bool], ...]:
+        """Return (name, acquiring, in step) of each camera."""
+        return tuple((name, bool(self.sessions[name]), binder.synced) for name, binder in self._binders.items())
+
+    def limit(self, window_ms: float, min_gap_mm: float) -> None:
+        """Take the recipe's window and minimum gap."""
+        self._window_ms, self._min_gap_mm = window_ms, min_gap_mm
+        self._apply(self._window_ns)
+
+    def speed(self, before: Snapshot, now: Snapshot) -> None:
+        """Follow the belt: W is a quarter of the minimum gap at its present speed, at most the recipe's window."""
+        mark = self._mark or before
+        self._mark = mark
+        elapsed = now.at_ns - mark.at_ns
+        if elapsed < SPEED_NS:
+            return
+        self._mark = now
+        counts = signed_delta(now.registers["encoder"], mark.registers["encoder"])
+        if counts > 0:
+            gap_ns = self._min_gap_mm * self._counts_per_mm * elapsed / counts
+            self._apply(int(gap_ns / 4))
+
+    def _apply(self, quarter_gap_ns: int) -> None:
+        window = min(quarter_gap_ns, int(self._window_ms * 1e6), SLOWEST_NS)
+        window = max(window, FASTEST_NS)
+        if abs(window - self._window_ns) * 20 <= self._window_ns:
+            return
+        self._window_ns = window
+        for name, binder in self._binders.items():
+            binder.configure(self._settings(name, window))
+
+    def _settings(self, name: str, window_ns: int) -> Settings:
+        return Settings(window_ns, int(self._cameras[name].frame_timeout_ms * WAIT_FACTOR_NS))

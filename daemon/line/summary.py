@@ -1,0 +1,90 @@
+"""What the line can say about the open batch at any moment: counts, recent units, latency, the PLC's totals."""
+
+from collections import Counter, deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from daemon.units import Outcome, Reason, Stages, UnitId
+from daemon.wire import PlcTotals, UnitRow
+from drivers.plc import Snapshot
+
+TOTALS_NS = 100_000_000
+RECENT = 12
+LATENCIES = 1000
+
+
+@dataclass(slots=True)
+class _Range:
+    """Unit numbers seen in one epoch of one lane."""
+
+    first: int
+    last: int
+    units: int = 1
+
+
+class Summary:
+    """Owned by the line loop; nothing here decides anything."""
+
+    def __init__(self) -> None:
+        self.last_epoch = 0
+        self.new_batch()
+
+    def new_batch(self) -> None:
+        """Begin counting anew."""
+        self.counts: Counter[Outcome] = Counter()
+        self.reasons: Counter[Reason] = Counter()
+        self.units_in = 0
+        self.recent: deque[UnitRow] = deque(maxlen=RECENT)
+        self.latencies: deque[int] = deque(maxlen=LATENCIES)
+        self.lost_peers: Counter[str] = Counter()
+        self._ranges: dict[tuple[int, int], _Range] = {}
+        self._sent: dict[tuple[int, int], PlcTotals] = {}
+        self._next_ns = 0
+
+    def created(self, unit: UnitId) -> None:
+        """A unit was heard of, by the infeed ring or only when it closed."""
+        self.last_epoch = max(self.last_epoch, unit.epoch)
+        known = self._ranges.get((unit.epoch, unit.lane))
+        if known is None:
+            self._ranges[unit.epoch, unit.lane] = _Range(unit.number, unit.number)
+        elif unit.number > known.last:
+            known.last = unit.number
+        elif unit.number < known.first:
+            known.first = unit.number
+        else:
+            return
+        self.units_in += 1
+
+    def permitted(self, stages: Stages) -> None:
+        self.latencies.append(stages.permit_ns - stages.last_edge_ns)
+
+    def finished(self, row: UnitRow) -> None:
+        self.counts[row.outcome] += 1
+        if row.reason is not Reason.NONE:
+            self.reasons[row.reason] += 1
+        self.recent.append(row)
+
+    def peer_lost(self, process: str, why: str) -> None:
+        self.lost_peers[f"{process}: {why}"] += 1
+
+    def totals(self, snapshot: Snapshot, now_ns: int) -> Iterator[PlcTotals]:
+        """Yield the PLC's totals that changed, at most every TOTALS_NS."""
+        if now_ns < self._next_ns:
+            return
+        self._next_ns = now_ns + TOTALS_NS
+        epoch = snapshot.registers["epoch"]
+        for lane, head in enumerate(snapshot.lanes):
+            known = self._ranges.get((epoch, lane))
+            first, last = (known.first, known.last) if known else (0, 0)
+            row = PlcTotals(0, epoch, lane, head["created"], head["passed"], head["diverted"], first, last)
+            if self._sent.get((epoch, lane)) != row:
+                self._sent[epoch, lane] = row
+                yield row
+
+    def latency_ms(self) -> dict[str, float]:
+        """Return n, p50, p99 and max of last edge -> permit over the last units, in ms."""
+        values = sorted(self.latencies)
+        if not values:
+            return {"n": 0.0}
+        at = {"p50": values[len(values) // 2], "p99": values[int(len(values) * 0.99)], "max": values[-1]}
+        return {"n": float(len(values)), **{name: round(value / 1e6, 2) for name, value in at.items()}}

@@ -1,0 +1,351 @@
+"""The life of each unit between the infeed eye and the eyes behind the gate. Pure: events in, commands out.
+
+A unit begins rejected: nothing but a Grant command can let it pass, and only `judged` issues one, when every condition
+holds at that moment. What the PLC's eyes saw closes the unit, exactly once.
+"""
+
+import enum
+from collections import OrderedDict, deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from daemon.units import Channel, Evidence, FrameKey, Outcome, Reason, Stages, UnitId, Verdict, ViewKey
+from daemon.wire import Judged
+
+MAX_IN_FLIGHT = 48
+
+
+class Permit(enum.Enum):
+    """State of a unit's permit as far as the line knows."""
+
+    NONE = enum.auto()
+    GRANTED = enum.auto()
+    REVOKED = enum.auto()
+    SPENT = enum.auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Geometry in encoder counts from the infeed eye; `latency_ns` from the last view's edge to the permit."""
+
+    views: frozenset[ViewKey]
+    bundle: str
+    min_gap_counts: int
+    decision_counts: int
+    margin_counts: int
+    latency_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the PLC's closed ring says of a unit."""
+
+    unit: UnitId
+    permitted: bool
+    diverted: bool
+    chute: bool
+    passed: bool
+    phantom: bool
+    flags: int
+    at_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Give the permit (AUTOMATIC) or record that it would have been given (other modes)."""
+
+    unit: UnitId
+    judged: Judged
+    stages: Stages
+
+
+@dataclass(frozen=True, slots=True)
+class Revoke:
+    """Write zero over the permit."""
+
+    unit: UnitId
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """vision need not keep this frame."""
+
+    key: FrameKey
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The unit is closed; the recorder gets its row."""
+
+    unit: UnitId
+    outcome: Outcome
+    verdict: Verdict
+    reason: Reason
+    source: str
+    judged: Judged | None
+    flags: int
+    encoder: int
+    stages: Stages
+
+
+@dataclass(frozen=True, slots=True)
+class Escape:
+    """A unit may have got past the gate without a permit: stop the line."""
+
+    unit: UnitId
+    cause: str
+
+
+Command = Grant | Revoke | Forget | Finish | Escape
+
+
+@dataclass(slots=True)
+class _Unit:
+    id: UnitId
+    created_ns: int
+    encoder: int
+    reason: Reason | None = None
+    permit: Permit = Permit.NONE
+    views: dict[ViewKey, FrameKey] = field(default_factory=dict)
+    edges: set[ViewKey] = field(default_factory=set)
+    last_edge_ns: int = 0
+    judged: Judged | None = None
+    permit_ns: int = 0
+
+
+class Tracker:
+    """Owned by the line loop; one for all lanes. `encoder` arguments are the PLC's u32 counts."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._units: OrderedDict[UnitId, _Unit] = OrderedDict()
+        self._orphans: deque[_Unit] = deque()
+        self._last: dict[int, _Unit] = {}
+        self._encoder = 0
+
+    def __len__(self) -> int:
+        return len(self._units) + len(self._orphans)
+
+    def configure(self, settings: Settings) -> None:
+        """Take the views and limits of a newly armed recipe; only between batches."""
+        self._settings = settings
+
+    def encoder(self, counts: int) -> None:
+        """The belt's position as last read."""
+        self._encoder = counts
+
+    def created(self, unit: UnitId, encoder: int, at_ns: int, refuse: Reason | None) -> list[Command]:
+        """The infeed eye saw a unit; `refuse` is why the line can not accept anything now, if so."""
+        if unit in self._units:
+            return []
+        entry = _Unit(unit, at_ns, encoder, refuse)
+        before = self._last.get(unit.lane)
+        commands: list[Command] = []
+        if before and _distance(encoder, before.encoder) < self._settings.min_gap_counts:
+            commands += self._reject(before, Reason.TOO_CLOSE)
+            entry.reason = Reason.TOO_CLOSE
+        if len(self._units) >= MAX_IN_FLIGHT:
+            entry.reason = Reason.LINE_FAULT
+        self._units[unit] = self._last[unit.lane] = entry
+        return commands
+
+    def edge(self, unit: UnitId, view: ViewKey, at_ns: int) -> None:
+        """A camera was triggered for this unit."""
+        entry = self._units.get(unit)
+        if entry:
+            entry.edges.add(view)
+            entry.last_edge_ns = max(entry.last_edge_ns, at_ns)
+
+    def bound(self, unit: UnitId, view: ViewKey, evidence: Evidence) -> list[Command]:
+        """The binding credited a frame to this unit."""
+        entry = self._units.get(unit)
+        if not entry or view in entry.views:
+            return [Forget(evidence.key)]
+        entry.views[view] = evidence.key
+        return []
+
+    def missing(self, unit: UnitId, reason: Reason) -> list[Command]:
+        """The unit can not be accepted: a view is missing."""
+        entry = self._units.get(unit)
+        return self._reject(entry, reason) if entry else []
+
+    def distrust(self, camera: str) -> list[Command]:
+        """A camera lost synchronisation: no unspent permit that rests on its frames stands."""
+        commands: list[Command] = []
+        for entry in self._units.values():
+            if any(view.camera == camera for view in entry.views):
+                commands += self._reject(entry, Reason.UNSYNCED)
+        return commands
+
+    def distrust_all(self, reason: Reason) -> list[Command]:
+        """PLC or epoch changed: nothing that was permitted stands."""
+        return [command for entry in self._units.values() for command in self._reject(entry, reason)]
+
+    def judged(self, judged: Judged, now_ns: int, refuse: Reason | None) -> list[Command]:
+        """A verdict arrived. Grant only if every condition holds; `refuse` is why the line permits nothing now."""
+        entry = self._units.get(judged.unit)
+        if not entry or entry.judged:
+            return []
+        reason = self._objection(entry, judged, now_ns) or refuse
+        if reason is not Reason.MISMATCH:
+            entry.judged = judged
+        if reason:
+            return self._reject(entry, reason)
+        entry.permit, entry.permit_ns = Permit.GRANTED, now_ns
+        return [Grant(entry.id, judged, _stages(entry, 0))]
+
+    def _objection(self, entry: _Unit, judged: Judged, now_ns: int) -> Reason | None:
+        used = {view.view: view.key for view in judged.views}
+        if entry.reason:
+            return entry.reason
+        if judged.bundle != self._settings.bundle or any(entry.views.get(v) != key for v, key in used.items()):
+            return Reason.MISMATCH
+        if judged.verdict is not Verdict.ACCEPT:
+            return judged.reason if judged.reason is not Reason.NONE else Reason.ENGINE_FAULT
+        if used.keys() != self._settings.views or entry.edges != self._settings.views:
+            return Reason.NO_IMAGE
+        return Reason.LATE if self._is_late(entry, now_ns) else None
+
+    def _is_late(self, entry: _Unit, now_ns: int) -> bool:
+        return now_ns > entry.last_edge_ns + self._settings.latency_ns or self._at_gate(entry)
+
+    def _at_gate(self, entry: _Unit) -> bool:
+        travelled = _distance(self._encoder, entry.encoder)
+        return travelled >= self._settings.decision_counts - self._settings.margin_counts
+
+    def tick(self, now_ns: int, silent: Reason) -> list[Command]:
+        """Mark what is late. `silent` is the reason for a unit whose views came and whose verdict did not."""
+        commands: list[Command] = []
+        for entry in self._units.values():
+            if entry.reason or entry.permit is not Permit.NONE or not self._overdue(entry, now_ns):
+                continue
+            complete = entry.views.keys() == self._settings.views
+            commands += self._reject(entry, silent if complete else Reason.NO_IMAGE)
+        return commands
+
+    def _overdue(self, entry: _Unit, now_ns: int) -> bool:
+        if self._at_gate(entry):
+            return True
+        return entry.edges == self._settings.views and now_ns > entry.last_edge_ns + self._settings.latency_ns
+
+    def _reject(self, entry: _Unit, reason: Reason) -> list[Command]:
+        """Fix the first reason; take back a permit that is not spent and let vision drop the frames."""
+        if entry.permit is Permit.GRANTED and self._at_gate(entry):
+            entry.permit = Permit.SPENT
+        if entry.permit is Permit.SPENT:
+            return [Revoke(entry.id)]
+        commands: list[Command] = []
+        if not entry.reason:
+            entry.reason = reason
+            if not entry.judged:
+                commands += [Forget(key) for key in entry.views.values()]
+        if entry.permit is Permit.GRANTED:
+            entry.permit = Permit.REVOKED
+            commands.append(Revoke(entry.id))
+        return commands
+
+    def closed(self, seen: Seen, permitted: bool) -> list[Command]:
+        """The PLC closed a unit. `permitted`: a durable permit row of an earlier life of the line stands for it."""
+        entry = self._units.pop(seen.unit, None)
+        if entry is None:
+            return self._closed_unknown(seen, permitted)
+        outcome, reason = _outcome(entry, seen)
+        commands: list[Command] = [_finish(entry, seen, outcome, reason)]
+        if not entry.judged:
+            commands += [Forget(key) for key in entry.views.values()]
+        if outcome is Outcome.ESCAPED:
+            commands.append(Escape(entry.id, "seen past the gate without a permit" if seen.passed else "seen nowhere"))
+        return commands
+
+    def _closed_unknown(self, seen: Seen, permitted: bool) -> list[Command]:
+        entry = _Unit(seen.unit, 0, 0, Reason.LINE_DOWN)
+        if seen.passed and seen.permitted:
+            outcome = Outcome.ACCEPTED if permitted else Outcome.QUARANTINED
+        elif seen.passed:
+            outcome = Outcome.ESCAPED
+        else:
+            outcome = Outcome.REJECTED if seen.chute or seen.phantom else Outcome.ESCAPED
+        reason = Reason.NONE if outcome is Outcome.ACCEPTED else Reason.LINE_DOWN
+        commands: list[Command] = [_finish(entry, seen, outcome, reason, source="plc")]
+        if outcome is Outcome.ESCAPED:
+            commands.append(Escape(seen.unit, "went by while the line was down and was not seen in the chute"))
+        return commands
+
+    def memory_lost(self) -> None:
+        """The PLC forgot its units: they wait as orphans for the chute eye to count them."""
+        self._orphans.extend(self._units.values())
+        self._units.clear()
+        self._last.clear()
+
+    def stray_chute(self, bodies: int, at_ns: int) -> list[Command]:
+        """The chute eye saw bodies that no unit of the PLC accounts for: they are the oldest orphans."""
+        commands: list[Command] = []
+        for _ in range(min(bodies, len(self._orphans))):
+            commands.append(self._finish_orphan(Outcome.REJECTED, at_ns))
+        return commands
+
+    def give_up_orphans(self, at_ns: int) -> list[Command]:
+        """Nobody knows where the remaining orphans are."""
+        return [self._finish_orphan(Outcome.QUARANTINED, at_ns) for _ in range(len(self._orphans))]
+
+    @property
+    def orphans(self) -> int:
+        return len(self._orphans)
+
+    def _finish_orphan(self, outcome: Outcome, at_ns: int) -> Finish:
+        entry = self._orphans.popleft()
+        seen = Seen(entry.id, False, True, outcome is Outcome.REJECTED, False, False, 0, at_ns)
+        return _finish(entry, seen, outcome, entry.reason or Reason.LINE_FAULT)
+
+    def open_units(self) -> Iterable[UnitId]:
+        """Yield the units in flight, oldest first."""
+        return self._units.keys()
+
+
+def _outcome(entry: _Unit, seen: Seen) -> tuple[Outcome, Reason]:
+    """Decide where the unit ended up from what the eyes saw; what does not fit together has escaped."""
+    reason = entry.reason or (Reason.LINE_FAULT if entry.permit is not Permit.NONE else Reason.LATE)
+    if seen.passed:
+        released = seen.permitted and not seen.chute and entry.permit in (Permit.GRANTED, Permit.SPENT)
+        return (Outcome.ACCEPTED, Reason.NONE) if released else (Outcome.ESCAPED, reason)
+    if seen.chute:
+        doubtful = entry.judged and entry.judged.verdict is Verdict.UNDECIDED and reason is Reason.DOUBTFUL
+        return (Outcome.UNDECIDED if doubtful else Outcome.REJECTED), reason
+    if seen.phantom and not seen.permitted:
+        return Outcome.REJECTED, Reason.PHANTOM
+    return Outcome.ESCAPED, reason
+
+
+def _finish(entry: _Unit, seen: Seen, outcome: Outcome, reason: Reason, source: str = "line") -> Finish:
+    judged = entry.judged
+    verdict = judged.verdict if judged else Verdict.UNDECIDED
+    return Finish(
+        entry.id, outcome, verdict, reason, source, judged, seen.flags, entry.encoder, _stages(entry, seen.at_ns)
+    )
+
+
+def _stages(entry: _Unit, closed_ns: int) -> Stages:
+    judged = entry.judged
+    return Stages(
+        created_ns=entry.created_ns,
+        last_edge_ns=entry.last_edge_ns,
+        frame_ns=judged.frame_ns if judged else 0,
+        inferred_ns=judged.inferred_ns if judged else 0,
+        inference_ns=judged.inference_ns if judged else 0,
+        judged_ns=judged.judged_ns if judged else 0,
+        permit_ns=entry.permit_ns,
+        closed_ns=closed_ns,
+    )
+
+
+def channel_of(finish: Finish) -> tuple[Channel, str]:
+    """Return (reject channel, defect code) of a closed unit."""
+    if finish.outcome is Outcome.ACCEPTED:
+        return Channel.NONE, ""
+    if finish.judged and finish.reason in (Reason.DEFECT, Reason.DOUBTFUL):
+        return finish.judged.channel, finish.judged.defect
+    return Channel.GREY, ""
+
+
+def _distance(new: int, old: int) -> int:
+    return ((new - old + 0x80000000) & 0xFFFFFFFF) - 0x80000000

@@ -1,0 +1,48 @@
+"""sd_notify: READY, WATCHDOG, STATUS to systemd (or to whoever plays its part). The only user of systemd-python.
+
+The watchdog is fed by the loop that does the work and only when the work advanced (DESIGN section 2).
+"""
+
+import os
+import time
+
+
+def _send(text: str) -> None:
+    if not os.environ.get("NOTIFY_SOCKET"):
+        return
+    from systemd import daemon
+
+    daemon.notify(text)
+
+
+def ready(status: str) -> None:
+    """Tell systemd that start-up is finished."""
+    _send(f"READY=1\nSTATUS={status}")
+
+
+def stopping(status: str) -> None:
+    """Tell systemd that the process ends on purpose."""
+    _send(f"STOPPING=1\nSTATUS={status}")
+
+
+def status(text: str) -> None:
+    """Set the one-line status shown by `systemctl status`."""
+    _send(f"STATUS={text}")
+
+
+class Watchdog:
+    """Pings at a third of WATCHDOG_USEC. Owned by the loop whose progress it proves."""
+
+    def __init__(self) -> None:
+        limit_us = int(os.environ.get("WATCHDOG_USEC", "0"))
+        self._period_ns = limit_us * 1000 // 3
+        self._next_ns = 0
+
+    def advanced(self) -> None:
+        """Say that the work advanced. Called by the work loop at least every period; cheap when nothing is due."""
+        if not self._period_ns:
+            return
+        now = time.monotonic_ns()
+        if now >= self._next_ns:
+            self._next_ns = now + self._period_ns
+            _send("WATCHDOG=1")

@@ -1,0 +1,326 @@
+"""The PLC as the line sees it: heartbeats, epochs, permits and rings of register map v1 over a ModbusLink.
+
+Rings are read by sequence number, so a missed poll loses nothing; an overrun is an event of its own. Every event
+carries what the PLC latched; times are mapped from the PLC's clock to CLOCK_MONOTONIC with their uncertainty.
+"""
+
+import secrets
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from drivers.clock import ClockMap, Reading
+from drivers.errors import DeviceLost
+from drivers.modbus import MAX_READ, ModbusLink, Reply
+from drivers.registers import Block, RegisterMap, permit_check, signed_delta, split, u32
+
+RUN, HOLD, ABORT, SYNC, RESET = 1, 2, 4, 8, 16
+
+
+@dataclass(frozen=True, slots=True)
+class LinkUp:
+    """The connection stands and a new epoch was asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkDown:
+    """The connection is gone; nothing that was permitted counts any more."""
+
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One status read: the fixed registers by name, lane heads, and when (CLOCK_MONOTONIC ns)."""
+
+    registers: dict[str, int]
+    lanes: list[dict[str, int]]
+    at_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class EpochGranted:
+    """The PLC agreed to a new epoch for this link; all its permit slots are zero."""
+
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class PlcRestarted:
+    """The PLC started again. `memory_lost` when its counters went back."""
+
+    memory_lost: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """A unit exists: the infeed eye saw it. `at_ns` CLOCK_MONOTONIC, `encoder` in counts (u32, wraps)."""
+
+    lane: int
+    epoch: int
+    number: int
+    encoder: int
+    at_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeLatched:
+    """Trigger edge `k` of a camera station; number 0 = sync shot."""
+
+    station: int
+    k: int
+    epoch: int
+    lane: int
+    number: int
+    shot: int
+    encoder: int
+    at_ns: int
+    uncertainty_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The PLC closed a unit: flags and cause as in the map."""
+
+    lane: int
+    epoch: int
+    number: int
+    flags: int
+    cause: int
+    at_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Overrun:
+    """Entries of a ring were overwritten before they were read."""
+
+    ring: str
+    index: int
+    missing: int
+
+
+Event = LinkUp | LinkDown | Snapshot | EpochGranted | PlcRestarted | Created | EdgeLatched | Closed | Overrun
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Addresses and periods, ns. `stations` are the trigger stations in use."""
+
+    identity: int
+    plc_identity: int
+    lanes: int
+    stations: tuple[int, ...]
+    poll_ns: int
+    heartbeat_ns: int
+    timeout_ns: int
+
+
+class Plc:
+    """Owned by the line loop. `service` returns events in the order in which the PLC made them."""
+
+    def __init__(self, link: ModbusLink, registers: RegisterMap, settings: Settings) -> None:
+        self._link = link
+        self._map = registers
+        self._settings = settings
+        self._heads: dict[tuple[str, int], int] = {}
+        self._wanted: dict[tuple[str, int], int] = {}
+        self._fixed = [(n, f.offset, f.words) for n, f in registers.registers.items() if f.offset < registers.lane.base]
+        self._clock = PlcClock()
+        self._read_at = (0, 0)
+        self._nonce = 0
+        self._beat = 0
+        self._beat_seen = (0, 0)
+        self._next_poll_ns = 0
+        self._next_beat_ns = 0
+        self._starts: int | None = None
+        self.epoch = 0
+        self.command_bits = 0
+        self.mode = 0
+        self.state = 0
+        self.epoch_proposal = 0
+        self.back_read = False
+
+    def fileno(self) -> int:
+        return self._link.fileno()
+
+    @property
+    def up(self) -> bool:
+        return self._link.up
+
+    def alive(self, now_ns: int) -> bool:
+        """True while the PLC's heartbeat moved within the timeout, on our clock."""
+        return self.up and now_ns - self._beat_seen[1] <= self._settings.timeout_ns
+
+    def service(self, now_ns: int) -> list[Event]:
+        """Do what is due and return what happened. Called by the line loop every turn."""
+        events: list[Event] = []
+        try:
+            if self._link.connect(now_ns):
+                events.append(self._linked(now_ns))
+            for reply in self._link.service(now_ns):
+                events.extend(self._answered(reply))
+            if self.up:
+                self._due(now_ns)
+                self._link.service(now_ns)
+        except DeviceLost as error:
+            self.epoch = 0
+            events.append(LinkDown(str(error)))
+        return events
+
+    def permit(self, lane: int, number: int) -> None:
+        """Write the permit of one unit of the current epoch, in one request, ahead of every queued read."""
+        slot = number % self._map.permit.length
+        check = permit_check(number, self.epoch, lane, slot, self._settings.identity)
+        words = [*split(number), self.epoch & 0xFFFF, check]
+        self._link.write("permit", self._map.permit.at(lane, slot), words, lane, number)
+        self._link.service(time.monotonic_ns())
+
+    def revoke(self, lane: int, number: int) -> None:
+        """Write zeros over the permit of one unit."""
+        slot = number % self._map.permit.length
+        self._link.write("revoke", self._map.permit.at(lane, slot), [0, 0, 0, 0], lane, number)
+
+    def command(self, bits: int, mode: int, state: int) -> None:
+        """Set the command word, sent at once when it changed and with every heartbeat."""
+        if (bits, mode, state) != (self.command_bits, self.mode, self.state):
+            self.command_bits, self.mode, self.state = bits, mode, state
+            self._next_beat_ns = 0
+
+    def ask_epoch(self, proposal: int) -> None:
+        """Ask for a new epoch with a fresh nonce; EpochGranted follows."""
+        self._nonce = secrets.randbelow(0xFFFFFFFE) + 1
+        self.epoch_proposal = proposal
+        self.epoch = 0
+        self._next_beat_ns = 0
+
+    def close(self) -> None:
+        self._link.close()
+
+    def _linked(self, now_ns: int) -> Event:
+        self._wanted.clear()
+        self._clock.clear()
+        self._beat_seen = (-1, now_ns)
+        self._next_poll_ns = self._next_beat_ns = 0
+        return LinkUp()
+
+    def _due(self, now_ns: int) -> None:
+        if now_ns >= self._next_beat_ns:
+            self._next_beat_ns = now_ns + self._settings.heartbeat_ns
+            self._beat = self._beat % 0xFFFF + 1
+            self._link.write("beat", self._map.registers["device_heartbeat"].offset, self._heartbeat())
+        if now_ns >= self._next_poll_ns and self._link.idle:
+            self._next_poll_ns = now_ns + self._settings.poll_ns
+            self._link.read("read status", 0, self._map.status_words)
+
+    def _heartbeat(self) -> list[int]:
+        words = [self._beat, max(self._beat_seen[0], 0), *split(self._settings.identity), *split(self._nonce)]
+        return [*words, *split(self.epoch_proposal), self.command_bits, self.mode, self.state]
+
+    def _answered(self, reply: Reply) -> Iterator[Event]:
+        if reply.tag == "read status":
+            yield from self._status(reply)
+        elif reply.tag.startswith("read "):
+            yield from self._ring(reply)
+
+    def _status(self, reply: Reply) -> Iterator[Event]:
+        words = reply.words
+        fixed = {n: words[a] if size == 1 else u32(words, a) for n, a, size in self._fixed}
+        self._read_at = (reply.sent_ns, reply.received_ns)
+        self._clock.add(fixed["clock_us"], *self._read_at)
+        if fixed["plc_heartbeat"] != self._beat_seen[0]:
+            self._beat_seen = (fixed["plc_heartbeat"], reply.received_ns)
+        lanes = [self._map.lane.read(words, self._map.lane.at(i)) for i in range(self._settings.lanes)]
+        yield from self._started(fixed)
+        if self._nonce and fixed["epoch_nonce_granted"] == self._nonce and self.epoch != fixed["epoch"]:
+            self.epoch = fixed["epoch"]
+            yield EpochGranted(self.epoch)
+        yield Snapshot(fixed, lanes, reply.received_ns)
+        self._want(words)
+        yield from self._fetch()
+
+    def _started(self, fixed: dict[str, int]) -> Iterator[Event]:
+        starts, forgotten = fixed["starts"], self.epoch and fixed["epoch_nonce_granted"] != self._nonce
+        if self._starts is not None and (starts != self._starts or forgotten):
+            self._heads = {(ring, index): 0 for ring, index, _block, _address in self._rings()}
+            self._clock.clear()
+            self._clock.add(fixed["clock_us"], *self._read_at)
+            self.epoch = 0
+            yield PlcRestarted(memory_lost=starts <= self._starts)
+        self._starts = starts
+
+    def _rings(self) -> Iterator[tuple[str, int, Block, int]]:
+        """Yield (ring, index, block, address of its head) of every ring in use, in reading order."""
+        for lane in range(self._settings.lanes):
+            yield "unit", lane, self._map.unit, self._map.lane.at(lane) + self._map.lane.fields["created_seq"].offset
+        for station in self._settings.stations:
+            yield "edge", station, self._map.edge, self._map.station.at(station)
+        for lane in range(self._settings.lanes):
+            yield "closed", lane, self._map.closed, self._map.lane.at(lane) + self._map.lane.fields["closed_seq"].offset
+
+    def _want(self, words: Sequence[int]) -> None:
+        for ring, index, block, address in self._rings():
+            head = u32(words, address)
+            if (ring, index) not in self._heads:
+                first = max(0, head - block.length) if self.back_read and ring != "edge" else head
+                self._heads[ring, index] = first
+            self._wanted[ring, index] = head
+
+    def _fetch(self) -> Iterator[Event]:
+        for ring, index, block, _address in self._rings():
+            done, head = self._heads[ring, index], self._wanted[ring, index]
+            if head - done > block.length:
+                yield Overrun(ring, index, head - done - block.length)
+                done = self._heads[ring, index] = head - block.length
+            if head > done:
+                room = block.length - done % block.length
+                count = min(head - done, room, MAX_READ // block.entry)
+                self._link.read(f"read {ring}", block.ring_at(index, done + 1), count * block.entry, index, done + 1)
+
+    def _ring(self, reply: Reply) -> Iterator[Event]:
+        ring = reply.tag.removeprefix("read ")
+        block = {"unit": self._map.unit, "edge": self._map.edge, "closed": self._map.closed}[ring]
+        for position in range(len(reply.words) // block.entry):
+            entry = block.read(reply.words, position * block.entry)
+            expected = reply.seq + position
+            if self._heads.get((ring, reply.index)) != expected - 1:
+                return
+            if entry["seq"] != expected:
+                yield Overrun(ring, reply.index, 1)
+            else:
+                yield self._entry(ring, reply.index, entry)
+            self._heads[ring, reply.index] = expected
+        self._next_poll_ns = 0
+
+    def _entry(self, ring: str, index: int, e: dict[str, int]) -> Event:
+        at_ns, uncertainty = self._clock.to_monotonic(e["time_us"])
+        if ring == "unit":
+            return Created(index, e["epoch"], e["number"], e["encoder"], at_ns)
+        if ring == "closed":
+            return Closed(index, e["epoch"], e["number"], e["flags"], e["cause"], at_ns)
+        return EdgeLatched(
+            index, e["seq"], e["epoch"], e["lane"], e["number"], e["shot"], e["encoder"], at_ns, uncertainty
+        )
+
+
+class PlcClock:
+    """The PLC's 32-bit microsecond clock unwrapped and mapped to CLOCK_MONOTONIC."""
+
+    def __init__(self) -> None:
+        self._map = ClockMap()
+        self._last_us = 0
+
+    def clear(self) -> None:
+        self._map.clear()
+        self._last_us = 0
+
+    def add(self, clock_us: int, before_ns: int, after_ns: int) -> None:
+        """Take one reading of the clock made between the two stamps."""
+        self._last_us = self._unwrap(clock_us)
+        self._map.add(Reading(self._last_us * 1000, before_ns, after_ns))
+
+    def to_monotonic(self, clock_us: int) -> tuple[int, int]:
+        """Return (CLOCK_MONOTONIC ns, uncertainty ns) of a latched clock value."""
+        return self._map.to_monotonic(self._unwrap(clock_us) * 1000)
+
+    def _unwrap(self, clock_us: int) -> int:
+        return self._last_us + signed_delta(clock_us, self._last_us & 0xFFFFFFFF)

@@ -1,0 +1,219 @@
+"""A unit passes only with a grant that names it; every unit is closed exactly once."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from daemon.line.tracking import MAX_IN_FLIGHT, Escape, Finish, Forget, Grant, Revoke, Seen, Settings, Tracker
+from daemon.units import Channel, Evidence, FrameKey, JudgedView, Outcome, Reason, UnitId, Verdict, ViewKey
+from daemon.wire import Judged
+
+MS = 1_000_000
+BODY, CRIMP = ViewKey("body"), ViewKey("crimp")
+SETTINGS = Settings(frozenset({BODY, CRIMP}), "digest", 800, 11_700, 300, 120 * MS)
+
+
+def unit(n: int, epoch: int = 1) -> UnitId:
+    return UnitId(epoch, 0, n)
+
+
+def evidence(view: ViewKey, n: int) -> Evidence:
+    return Evidence(FrameKey(view.camera, 7, n), n, 0, 0, 0, 0, 0, 0, True, True, 0)
+
+
+def judged(n: int, verdict: Verdict = Verdict.ACCEPT, bundle: str = "digest", shift: int = 0) -> Judged:
+    views = [JudgedView(v, FrameKey(v.camera, 7, n + shift), 0, "d", {"crack": 0.1}) for v in (BODY, CRIMP)]
+    reason = Reason.NONE if verdict is Verdict.ACCEPT else Reason.DEFECT
+    return Judged(unit(n), verdict, reason, Channel.CRITICAL, "crack", views, bundle, 1, 2, 3, 4)
+
+
+def seen(n: int, *, permitted: bool = False, chute: bool = False, passed: bool = False, phantom: bool = False) -> Seen:
+    return Seen(unit(n), permitted, not permitted, chute, passed, phantom, 0, 900 * MS)
+
+
+def imaged(n: int = 1, encoder: int = 0, tracker: Tracker | None = None) -> Tracker:
+    tracker = tracker or Tracker(SETTINGS)
+    tracker.created(unit(n), encoder, 0, None)
+    for view in (BODY, CRIMP):
+        tracker.edge(unit(n), view, 100 * MS)
+        assert tracker.bound(unit(n), view, evidence(view, n)) == []
+    return tracker
+
+
+def test_an_accepted_unit_gets_its_permit_and_is_accepted_when_seen_past_the_gate() -> None:
+    tracker = imaged()
+    granted = tracker.judged(judged(1), 110 * MS, None)
+    assert [type(c) for c in granted] == [Grant]
+    closed = tracker.closed(seen(1, permitted=True, passed=True), False)
+    assert isinstance(closed[0], Finish)
+    assert (closed[0].outcome, closed[0].reason) == (Outcome.ACCEPTED, Reason.NONE)
+    assert len(tracker) == 0
+
+
+@pytest.mark.parametrize(
+    ("message", "now_ms", "refuse", "reason"),
+    [
+        (judged(1, Verdict.REJECT), 110, None, Reason.DEFECT),
+        (judged(1, Verdict.UNDECIDED), 110, None, Reason.DEFECT),
+        (judged(1), 221, None, Reason.LATE),
+        (judged(1, bundle="other"), 110, None, Reason.MISMATCH),
+        (judged(1, shift=1), 110, None, Reason.MISMATCH),
+        (judged(1), 110, Reason.NO_RECORD, Reason.NO_RECORD),
+        (judged(1), 110, Reason.LINE_FAULT, Reason.LINE_FAULT),
+    ],
+)
+def test_anything_but_a_clean_verdict_in_time_rejects(
+    message: Judged, now_ms: int, refuse: Reason | None, reason: Reason
+) -> None:
+    tracker = imaged()
+    assert not [c for c in tracker.judged(message, now_ms * MS, refuse) if isinstance(c, Grant)]
+    closed = tracker.closed(seen(1, chute=True), False)[0]
+    assert isinstance(closed, Finish)
+    assert (closed.outcome, closed.reason) == (Outcome.REJECTED, reason)
+
+
+def test_a_verdict_over_one_view_of_two_is_no_verdict() -> None:
+    tracker = Tracker(SETTINGS)
+    tracker.created(unit(1), 0, 0, None)
+    for view in (BODY, CRIMP):
+        tracker.edge(unit(1), view, 100 * MS)
+    tracker.bound(unit(1), BODY, evidence(BODY, 1))
+    half = judged(1)
+    half = Judged(half.unit, half.verdict, half.reason, half.channel, "", half.views[:1], "digest", 1, 2, 3, 4)
+    assert not [c for c in tracker.judged(half, 110 * MS, None) if isinstance(c, Grant)]
+
+
+def test_no_permit_for_a_unit_that_already_stands_before_the_gate() -> None:
+    tracker = imaged()
+    tracker.encoder(11_400)
+    assert not [c for c in tracker.judged(judged(1), 110 * MS, None) if isinstance(c, Grant)]
+
+
+def test_two_units_too_close_are_both_rejected_and_the_permit_is_taken_back() -> None:
+    tracker = imaged()
+    tracker.judged(judged(1), 110 * MS, None)
+    assert [type(c) for c in tracker.created(unit(2), 700, 0, None)] == [Revoke]
+    phantom = tracker.closed(seen(2, phantom=True), False)[0]
+    assert isinstance(phantom, Finish)
+    assert (phantom.outcome, phantom.reason) == (Outcome.REJECTED, Reason.PHANTOM)
+
+
+def test_lost_step_takes_back_unspent_permits_only() -> None:
+    tracker = imaged(1, encoder=0)
+    tracker.judged(judged(1), 110 * MS, None)
+    imaged(2, encoder=6000, tracker=tracker)
+    tracker.judged(judged(2), 110 * MS, None)
+    tracker.encoder(12_000)
+    tracker.distrust("body")
+    spent = tracker.closed(seen(1, permitted=True, passed=True), False)[0]
+    taken = tracker.closed(seen(2, chute=True), False)[0]
+    assert isinstance(spent, Finish) and isinstance(taken, Finish)
+    assert (spent.outcome, taken.outcome) == (Outcome.ACCEPTED, Outcome.REJECTED)
+    assert taken.reason is Reason.UNSYNCED
+
+
+@pytest.mark.parametrize(
+    ("flags", "outcome"),
+    [
+        ({"passed": True}, Outcome.ESCAPED),
+        ({"permitted": True, "passed": True}, Outcome.ESCAPED),
+        ({}, Outcome.ESCAPED),
+        ({"chute": True}, Outcome.REJECTED),
+    ],
+)
+def test_what_the_eyes_saw_decides(flags: dict[str, bool], outcome: Outcome) -> None:
+    tracker = imaged()
+    commands = tracker.closed(seen(1, **flags), False)
+    assert isinstance(commands[0], Finish)
+    assert commands[0].outcome is outcome
+    assert bool([c for c in commands if isinstance(c, Escape)]) is (outcome is Outcome.ESCAPED)
+
+
+@pytest.mark.parametrize(("durable", "outcome"), [(True, Outcome.ACCEPTED), (False, Outcome.QUARANTINED)])
+def test_unit_that_passed_while_the_line_was_down(durable: bool, outcome: Outcome) -> None:
+    closed = Tracker(SETTINGS).closed(seen(9, permitted=True, passed=True), durable)[0]
+    assert isinstance(closed, Finish)
+    assert (closed.outcome, closed.source) == (outcome, "plc")
+
+
+def test_orphans_of_a_plc_that_forgot_are_counted_by_the_chute_eye_or_quarantined() -> None:
+    tracker = imaged(1)
+    imaged(2, encoder=2000, tracker=tracker)
+    tracker.memory_lost()
+    first = tracker.stray_chute(1, 5)
+    rest = tracker.give_up_orphans(6)
+    outcomes = [c.outcome for c in (*first, *rest) if isinstance(c, Finish)]
+    assert outcomes == [Outcome.REJECTED, Outcome.QUARANTINED]
+
+
+def test_no_more_than_the_permit_slots_allow_are_in_flight() -> None:
+    tracker = Tracker(SETTINGS)
+    for n in range(MAX_IN_FLIGHT + 1):
+        imaged(n + 1, encoder=n * 1000, tracker=tracker)
+    assert not [c for c in tracker.judged(judged(MAX_IN_FLIGHT + 1), 110 * MS, None) if isinstance(c, Grant)]
+
+
+def test_frames_of_a_rejected_unit_are_given_back() -> None:
+    tracker = imaged()
+    assert {c.key for c in tracker.missing(unit(1), Reason.NO_IMAGE) if isinstance(c, Forget)} == {
+        FrameKey("body", 7, 1),
+        FrameKey("crimp", 7, 1),
+    }
+
+
+EVENTS = st.lists(
+    st.tuples(
+        st.sampled_from(["create", "edge", "bind", "judge", "reject", "miss", "distrust", "void", "tick", "close"]),
+        st.integers(1, 6),
+        st.booleans(),
+    ),
+    max_size=60,
+)
+
+
+@given(EVENTS)
+@settings(max_examples=400, deadline=None)
+def test_any_script_of_events(script: list[tuple[str, int, bool]]) -> None:
+    """accepted => granted for that unit, with both views bound, and never revoked while clearly unspent."""
+    tracker, now = Tracker(SETTINGS), 0
+    granted: set[UnitId] = set()
+    revoked: set[UnitId] = set()
+    finished: list[Finish] = []
+    alive: set[int] = set()
+    for kind, n, flag in script:
+        now += 7 * MS
+        commands = []
+        if kind == "create" and n not in alive:
+            alive.add(n)
+            granted.discard(unit(n))
+            revoked.discard(unit(n))
+            commands = tracker.created(unit(n), n * (2000 if flag else 700), now, None)
+        elif kind == "edge":
+            tracker.edge(unit(n), BODY if flag else CRIMP, now)
+        elif kind == "bind":
+            view = BODY if flag else CRIMP
+            commands = tracker.bound(unit(n), view, evidence(view, n))
+        elif kind == "judge":
+            commands = tracker.judged(judged(n, shift=0 if flag else 1), now, None)
+        elif kind == "reject":
+            commands = tracker.judged(judged(n, Verdict.REJECT), now, None)
+        elif kind == "miss":
+            commands = tracker.missing(unit(n), Reason.NO_IMAGE)
+        elif kind == "distrust":
+            commands = tracker.distrust("body")
+        elif kind == "void":
+            commands = tracker.distrust_all(Reason.LINE_FAULT)
+        elif kind == "tick":
+            commands = tracker.tick(now, Reason.LATE)
+        elif kind == "close" and n in alive:
+            alive.discard(n)
+            permitted = unit(n) in granted - revoked
+            commands = tracker.closed(seen(n, permitted=permitted, passed=permitted, chute=not permitted), False)
+        granted |= {c.unit for c in commands if isinstance(c, Grant)}
+        revoked |= {c.unit for c in commands if isinstance(c, Revoke)}
+        finished += [c for c in commands if isinstance(c, Finish)]
+    for finish in finished:
+        if finish.outcome is Outcome.ACCEPTED:
+            assert finish.judged is not None
+            assert finish.judged.verdict is Verdict.ACCEPT
+        assert finish.outcome is not Outcome.ESCAPED
