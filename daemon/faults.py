@@ -33,7 +33,7 @@ _ROWS = (
     Fault("CAMERA_LOST", Reaction.REJECT, 10, "camera does not deliver", "check its cable and supply"),
     Fault("CAMERA_UNSYNCED", Reaction.REJECT, 0, "camera and line count different edges", "wait for three matches"),
     Fault("FRAME_LOST", Reaction.ALARM, 0, "a frame was lost", "check the camera link if this comes often"),
-    Fault("STRAY_FRAME", Reaction.ALARM, 0, "a frame belongs to no unit", "check the trigger wiring if this comes often"),
+    Fault("STRAY_FRAME", Reaction.ALARM, 0, "a frame belongs to no unit", "check the trigger wiring if it comes often"),
     Fault("TOO_CLOSE", Reaction.ALARM, 0, "two units too close", "check the infeed spacing"),
     Fault("VISION_LOST", Reaction.REJECT, 10, "vision does not answer", "it restarts by itself; read its log"),
     Fault("VISION_FAULT", Reaction.ALARM, 0, "vision reports a fault", "read its text"),

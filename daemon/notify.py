@@ -3,16 +3,16 @@
 The watchdog is fed by the loop that does the work and only when the work advanced (DESIGN section 2).
 """
 
+import contextlib
 import os
 import time
 
+from systemd import daemon
+
 
 def _send(text: str) -> None:
-    if not os.environ.get("NOTIFY_SOCKET"):
-        return
-    from systemd import daemon
-
-    daemon.notify(text)
+    with contextlib.suppress(OSError):
+        daemon.notify(text)
 
 
 def ready(status: str) -> None:

@@ -26,7 +26,7 @@ class Hello(msgspec.Struct, frozen=True, tag="hello"):
 
 
 class CameraState(msgspec.Struct, frozen=True, tag="camera_state"):
-    """camera -> line, on every change. A new `session` makes the camera UNSYNCED at once; session 0 = not acquiring."""
+    """camera -> line, on every change. A new `session` makes the camera UNSYNCED at once; 0 = not acquiring."""
 
     camera: str
     session: int
@@ -147,7 +147,7 @@ class Resume(msgspec.Struct, frozen=True, tag="resume"):
 
 
 class PermitRow(msgspec.Struct, frozen=True, tag="permit_row"):
-    """line -> recorder, sent with the permit: the verdict that stands behind it, durable before the unit is released."""
+    """line -> recorder, sent with the permit: the verdict behind it, durable before the unit is at the gate."""
 
     seq: int
     unit: UnitId
@@ -226,7 +226,8 @@ class Stored(msgspec.Struct, frozen=True, tag="stored"):
 class Act(msgspec.Struct, frozen=True, tag="act"):
     """A human or machine act, to the owner of what it changes. `reason` is never empty. Answered by Answer.
 
-    Kinds now: batch-open, batch-close (recorder); reset, clear, stop, start (line); record-quota (recorder, simulated stations).
+    Kinds now: batch-open, batch-close (recorder); reset, clear, stop, start (line); record-quota (recorder, and only
+    on a simulated station).
     """
 
     kind: str

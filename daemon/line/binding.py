@@ -1,11 +1,11 @@
 """Binds frames to units for one camera (DESIGN section 4). Pure: events in, decisions out; the caller brings the time.
 
 Two independent witnesses must agree before a frame is credited: the count (edges counted by the camera against edges
-emitted by the PLC) and the time (exposure against edge). The count catches lost and duplicated frames, the time catches
-a slip of the count; when they disagree, nobody is credited until three consecutive matches give one offset again.
-A camera clock that stepped by one gap can agree with a count that slipped by one, and on an evenly spaced line it offers
-three matches with the neighbour. The host's own clock is the third witness: a frame must arrive within three quarters of
-the minimum gap after its edge, which no neighbour's frame can do (docs/adr/0003).
+emitted by the PLC) and the time (exposure against edge). The count catches lost and duplicated frames, the time
+catches a slip of the count; when they disagree, nobody is credited until three consecutive matches give one offset
+again. A camera clock that stepped by one gap can agree with a count that slipped by one, and on an evenly spaced line
+it offers three matches with the neighbour. The host's own clock is the third witness: a frame must arrive within three
+quarters of the minimum gap after its edge, which no neighbour's frame can do (docs/adr/0003).
 """
 
 from collections import OrderedDict

@@ -9,7 +9,8 @@ from daemon.states import ACTING, Event, State, move
 from drivers.plc import ABORT, HOLD, RESET, RUN, SYNC
 
 QUIET_NS = 1_000_000_000
-START_NS = 3_000_000_000
+START_NS = 5_000_000_000
+SHOTS_NS = 600_000_000
 RUNNING = {
     State.EXECUTE,
     State.HOLDING,
@@ -81,7 +82,8 @@ class Desk:
         if self.state in RUNNING:
             self._react(causes, now_ns)
         self._finish_acting(synced, empty, now_ns)
-        return self._bits(synced)
+        ready = not synced and all(c.met for c in found if c.code != "CAMERA_UNSYNCED")
+        return self._bits(ready and (now_ns - self._starting_since) // SHOTS_NS % 2 == 0)
 
     def _reset(self, now_ns: int, who: str) -> str:
         self._latch.clear()
@@ -129,13 +131,13 @@ class Desk:
             if self.state is State.EXECUTE:
                 self.first_out = ""
 
-    def _bits(self, synced: bool) -> int:
+    def _bits(self, shoot: bool) -> int:
         bits = RUN if self.state in RUNNING else 0
         if self.state in CLOSED_INFEED:
             bits |= HOLD
         if self.state in (State.ABORTING, State.ABORTED):
             bits |= ABORT
-        if self.state is State.STARTING and not synced:
+        if self.state is State.STARTING and shoot:
             bits |= SYNC
         if self.state in (State.STOPPED, State.CLEARING, State.RESETTING, State.IDLE):
             bits |= RESET

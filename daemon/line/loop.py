@@ -1,4 +1,4 @@
-"""The line's one loop: PLC, cameras, vision and recorder in; permits out. Nothing here waits and nothing touches a disk.
+"""The line's one loop: PLC, cameras, vision and recorder in; permits out. Nothing waits, nothing touches a disk.
 
 Way of one unit: `_created` -> `_edge`/`_frame` (binding) -> Bound to vision -> `_judged` -> permit -> `_closed` -> row.
 """
@@ -12,12 +12,12 @@ from daemon.line import binding, tracking
 from daemon.line.conditions import Condition, Facts, conditions
 from daemon.line.desk import PERMITTING, RUNNING, Desk
 from daemon.line.peers import Peers
-from daemon.line.rows import Rows
+from daemon.line.rows import Rows, permit_row, unit_row
 from daemon.line.stations import Stations
 from daemon.line.summary import Summary
 from daemon.notify import Watchdog
 from daemon.states import State
-from daemon.units import Authority, Evidence, LineMode, Outcome, Reason, UnitId, ViewKey
+from daemon.units import Authority, Evidence, LineMode, Reason, UnitId, ViewKey
 from daemon.wire import (
     Act,
     AlarmRow,
@@ -34,12 +34,10 @@ from daemon.wire import (
     Loaded,
     Message,
     Peer,
-    PermitRow,
     Resume,
     Status,
     Stored,
     Unbound,
-    UnitRow,
     VisionFault,
 )
 from drivers import plc as wires
@@ -303,33 +301,11 @@ class Line:
     def _grant(self, grant: tracking.Grant, now: int) -> None:
         if self._station.mode is LineMode.AUTOMATIC:
             self._plc.permit(grant.unit.lane, grant.unit.number)
-        judged, arm = grant.judged, self._arm
-        row = PermitRow(
-            0, grant.unit, arm.batch, arm.configuration, judged.verdict, judged.views, judged.bundle, grant.stages
-        )
-        self._rows.put(row, now)
+        self._rows.put(permit_row(grant, self._arm), now)
         self._summary.permitted(grant.stages)
 
     def _finish(self, finish: tracking.Finish, now: int) -> None:
-        channel, defect = tracking.channel_of(finish)
-        judged = finish.judged
-        row = UnitRow(
-            0,
-            finish.unit,
-            self._arm.batch,
-            self._arm.configuration,
-            finish.outcome,
-            finish.verdict,
-            finish.reason,
-            channel,
-            defect,
-            finish.source,
-            judged.views if judged else [],
-            judged.bundle if judged else "",
-            finish.flags,
-            finish.encoder,
-            finish.stages,
-        )
+        row = unit_row(finish, self._arm)
         self._recorded.add(finish.unit)
         self._rows.put(row, now)
         self._summary.finished(row)
@@ -414,24 +390,6 @@ class Line:
         return conditions(self._facts(now))
 
     def _status(self, now: int) -> Status:
-        summary, desk, registers = self._summary, self._desk, self._snapshot.registers if self._snapshot else {}
-        known = registers.get("authority") in set(Authority)
-        counts = {"in": summary.units_in, **{outcome.value: summary.counts[outcome] for outcome in Outcome}}
-        cameras = {n: "in step" if step else "out of step" if on else "absent" for n, on, step in self._stations.facts()}
-        return Status(
-            state=desk.state.name,
-            mode=self._station.mode.value,
-            authority=Authority(registers["authority"]).name if known else "unknown",
-            batch=self._arm.batch,
-            epoch=self._plc.epoch,
-            first_out=desk.first_out,
-            conditions=[(c.name, c.met, c.remedy) for c in self._found(now)],
-            counts=counts,
-            reasons={reason.value: n for reason, n in summary.reasons.items()},
-            alarms=[(a.at_ns, a.code, a.text) for a in desk.alarms],
-            recent=[(str(r.unit), r.outcome.value, r.reason.value, r.defect) for r in summary.recent],
-            latency_ms=summary.latency_ms(),
-            cameras=cameras,
-            unstored=len(self._rows),
-            bundle=self._loaded.bundle_name if self._loaded else "",
-        )
+        key_switch = self._snapshot.registers["authority"] if self._snapshot else None
+        facts, bundle = self._facts(now), self._loaded.bundle_name if self._loaded else ""
+        return self._summary.status(self._desk, facts, self._station.mode, key_switch, bundle, len(self._rows))

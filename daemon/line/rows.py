@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from daemon.wire import AlarmRow, GapRow, Message, Peer, PermitRow, PlcTotals, UnitRow, WireError
+from daemon.line.tracking import Finish, Grant, channel_of
+from daemon.wire import AlarmRow, Arm, GapRow, Message, Peer, PermitRow, PlcTotals, UnitRow, WireError
 
 Row = PermitRow | UnitRow | GapRow | AlarmRow | PlcTotals
 
@@ -61,3 +62,40 @@ def send_or_drop(peer: Peer, message: Message) -> bool:
     except WireError:
         return False
     return True
+
+
+def permit_row(grant: Grant, arm: Arm) -> PermitRow:
+    """Return the row that goes with a permit."""
+    judged = grant.judged
+    return PermitRow(
+        seq=0,
+        unit=grant.unit,
+        batch=arm.batch,
+        configuration=arm.configuration,
+        verdict=judged.verdict,
+        views=judged.views,
+        bundle=judged.bundle,
+        stages=grant.stages,
+    )
+
+
+def unit_row(finish: Finish, arm: Arm) -> UnitRow:
+    """Return the final row of a closed unit."""
+    channel, defect = channel_of(finish)
+    return UnitRow(
+        seq=0,
+        unit=finish.unit,
+        batch=arm.batch,
+        configuration=arm.configuration,
+        outcome=finish.outcome,
+        verdict=finish.verdict,
+        reason=finish.reason,
+        channel=channel,
+        defect=defect,
+        source=finish.source,
+        views=finish.judged.views if finish.judged else [],
+        bundle=finish.judged.bundle if finish.judged else "",
+        plc_flags=finish.flags,
+        encoder=finish.encoder,
+        stages=finish.stages,
+    )

@@ -4,8 +4,10 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from daemon.units import Outcome, Reason, Stages, UnitId
-from daemon.wire import PlcTotals, UnitRow
+from daemon.line.conditions import Facts, conditions
+from daemon.line.desk import Desk
+from daemon.units import Authority, LineMode, Outcome, Reason, Stages, UnitId
+from daemon.wire import PlcTotals, Status, UnitRow
 from drivers.plc import Snapshot
 
 TOTALS_NS = 100_000_000
@@ -88,3 +90,27 @@ class Summary:
             return {"n": 0.0}
         at = {"p50": values[len(values) // 2], "p99": values[int(len(values) * 0.99)], "max": values[-1]}
         return {"n": float(len(values)), **{name: round(value / 1e6, 2) for name, value in at.items()}}
+
+    def status(
+        self, desk: Desk, facts: Facts, mode: LineMode, key_switch: int | None, bundle: str, unstored: int
+    ) -> Status:
+        """Return the snapshot that `linewarden status`, `why` and the live view show."""
+        counts = {"in": self.units_in, **{outcome.value: self.counts[outcome] for outcome in Outcome}}
+        steps = {n: "in step" if step else "out of step" if on else "absent" for n, on, step in facts.cameras}
+        return Status(
+            state=desk.state.name,
+            mode=mode.value,
+            authority=Authority(key_switch).name if key_switch in set(Authority) else "unknown",
+            batch=facts.batch,
+            epoch=facts.epoch,
+            first_out=desk.first_out,
+            conditions=[(c.name, c.met, c.remedy) for c in conditions(facts)],
+            counts=counts,
+            reasons={reason.value: n for reason, n in self.reasons.items()},
+            alarms=[(a.at_ns, a.code, a.text) for a in desk.alarms],
+            recent=[(str(r.unit), r.outcome.value, r.reason.value, r.defect) for r in self.recent],
+            latency_ms=self.latency_ms(),
+            cameras=steps,
+            unstored=unstored,
+            bundle=bundle,
+        )

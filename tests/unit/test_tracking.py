@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from daemon.line.tracking import MAX_IN_FLIGHT, Escape, Finish, Forget, Grant, Revoke, Seen, Settings, Tracker
+from daemon.line.tracking import MAX_IN_FLIGHT, Command, Escape, Finish, Forget, Grant, Revoke, Seen, Settings, Tracker
 from daemon.units import Channel, Evidence, FrameKey, JudgedView, Outcome, Reason, UnitId, Verdict, ViewKey
 from daemon.wire import Judged
 
@@ -171,49 +171,74 @@ EVENTS = st.lists(
 )
 
 
+class Script:
+    """Plays a script of events and remembers what was granted, revoked and finished."""
+
+    def __init__(self) -> None:
+        self.tracker, self.now = Tracker(SETTINGS), 0
+        self.granted: set[UnitId] = set()
+        self.revoked: set[UnitId] = set()
+        self.finished: list[Finish] = []
+        self.alive: set[int] = set()
+
+    def play(self, kind: str, n: int, flag: bool) -> None:
+        self.now += 7 * MS
+        commands = getattr(self, kind)(n, flag)
+        self.granted |= {c.unit for c in commands if isinstance(c, Grant)}
+        self.revoked |= {c.unit for c in commands if isinstance(c, Revoke)}
+        self.finished += [c for c in commands if isinstance(c, Finish)]
+
+    def create(self, n: int, flag: bool) -> list[Command]:
+        if n in self.alive:
+            return []
+        self.alive.add(n)
+        self.granted.discard(unit(n))
+        self.revoked.discard(unit(n))
+        return self.tracker.created(unit(n), n * (2000 if flag else 700), self.now, None)
+
+    def edge(self, n: int, flag: bool) -> list[Command]:
+        self.tracker.edge(unit(n), BODY if flag else CRIMP, self.now)
+        return []
+
+    def bind(self, n: int, flag: bool) -> list[Command]:
+        view = BODY if flag else CRIMP
+        return self.tracker.bound(unit(n), view, evidence(view, n))
+
+    def judge(self, n: int, flag: bool) -> list[Command]:
+        return self.tracker.judged(judged(n, shift=0 if flag else 1), self.now, None)
+
+    def reject(self, n: int, _flag: bool) -> list[Command]:
+        return self.tracker.judged(judged(n, Verdict.REJECT), self.now, None)
+
+    def miss(self, n: int, _flag: bool) -> list[Command]:
+        return self.tracker.missing(unit(n), Reason.NO_IMAGE)
+
+    def distrust(self, _n: int, _flag: bool) -> list[Command]:
+        return self.tracker.distrust("body")
+
+    def void(self, _n: int, _flag: bool) -> list[Command]:
+        return self.tracker.distrust_all(Reason.LINE_FAULT)
+
+    def tick(self, _n: int, _flag: bool) -> list[Command]:
+        return self.tracker.tick(self.now, Reason.LATE)
+
+    def close(self, n: int, _flag: bool) -> list[Command]:
+        if n not in self.alive:
+            return []
+        self.alive.discard(n)
+        permitted = unit(n) in self.granted - self.revoked
+        return self.tracker.closed(seen(n, permitted=permitted, passed=permitted, chute=not permitted), False)
+
+
 @given(EVENTS)
 @settings(max_examples=400, deadline=None)
-def test_any_script_of_events(script: list[tuple[str, int, bool]]) -> None:
-    """accepted => granted for that unit, with both views bound, and never revoked while clearly unspent."""
-    tracker, now = Tracker(SETTINGS), 0
-    granted: set[UnitId] = set()
-    revoked: set[UnitId] = set()
-    finished: list[Finish] = []
-    alive: set[int] = set()
-    for kind, n, flag in script:
-        now += 7 * MS
-        commands = []
-        if kind == "create" and n not in alive:
-            alive.add(n)
-            granted.discard(unit(n))
-            revoked.discard(unit(n))
-            commands = tracker.created(unit(n), n * (2000 if flag else 700), now, None)
-        elif kind == "edge":
-            tracker.edge(unit(n), BODY if flag else CRIMP, now)
-        elif kind == "bind":
-            view = BODY if flag else CRIMP
-            commands = tracker.bound(unit(n), view, evidence(view, n))
-        elif kind == "judge":
-            commands = tracker.judged(judged(n, shift=0 if flag else 1), now, None)
-        elif kind == "reject":
-            commands = tracker.judged(judged(n, Verdict.REJECT), now, None)
-        elif kind == "miss":
-            commands = tracker.missing(unit(n), Reason.NO_IMAGE)
-        elif kind == "distrust":
-            commands = tracker.distrust("body")
-        elif kind == "void":
-            commands = tracker.distrust_all(Reason.LINE_FAULT)
-        elif kind == "tick":
-            commands = tracker.tick(now, Reason.LATE)
-        elif kind == "close" and n in alive:
-            alive.discard(n)
-            permitted = unit(n) in granted - revoked
-            commands = tracker.closed(seen(n, permitted=permitted, passed=permitted, chute=not permitted), False)
-        granted |= {c.unit for c in commands if isinstance(c, Grant)}
-        revoked |= {c.unit for c in commands if isinstance(c, Revoke)}
-        finished += [c for c in commands if isinstance(c, Finish)]
-    for finish in finished:
+def test_any_script_of_events(events: list[tuple[str, int, bool]]) -> None:
+    script = Script()
+    for kind, n, flag in events:
+        script.play(kind, n, flag)
+    for finish in script.finished:
+        assert finish.outcome is not Outcome.ESCAPED
         if finish.outcome is Outcome.ACCEPTED:
+            assert finish.unit in script.granted
             assert finish.judged is not None
             assert finish.judged.verdict is Verdict.ACCEPT
-        assert finish.outcome is not Outcome.ESCAPED
