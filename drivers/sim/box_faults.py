@@ -1,0 +1,83 @@
+"""Plays the box's faults: begins them when their vial trips the infeed eye, ends them when their time is up."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from drivers.sim.box_cameras import EDGE_FAULTS, Cameras
+from drivers.sim.box_talk import Speaker
+from drivers.sim.faults import MS, Executor, FaultName, Order, Schedule
+from drivers.sim.machine import Machine
+from drivers.sim.modbus_server import ModbusServer
+from drivers.sim.truth import TruthLog
+
+BOUNCE_MM = 8.0
+Act = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """A fault that lasts: when it ends and what ends it."""
+
+    order: Order
+    at_ns: int
+    act: Act
+
+
+class FaultPlay:
+    """Owned by the box's loop. Acts get the time of the scan, ns."""
+
+    def __init__(self, schedule: Schedule, machine: Machine, server: ModbusServer, cameras: Cameras) -> None:
+        self._schedule = schedule
+        self._machine = machine
+        self._cameras = cameras
+        self._endings: list[Ending] = []
+        self._waiting: dict[int, Order] = {}
+        first = cameras.heads[0].feed
+        self._lasting: dict[FaultName, tuple[Act, Act]] = {
+            FaultName.CAMERA_LOSS: (lambda _: first.drop_link(), lambda _: first.restore_link()),
+            FaultName.CAMERA_RESTART: (lambda _: first.drop_link(), lambda _: first.restore_link(reboot=True)),
+            FaultName.PLC_LINK_DOWN: (lambda _: server.shut(), lambda _: server.open()),
+            FaultName.PLC_RESTART: (machine.stop_plc, lambda now: machine.start_plc(now, True)),
+            FaultName.RESTART_SAME_NUMBERS: (machine.stop_plc, lambda now: machine.start_plc(now, False)),
+        }
+
+    def infeed(self, vial: int, now_ns: int, speaker: Speaker, truth: TruthLog) -> None:
+        """A vial trips the infeed eye: play what is due."""
+        for order in self._schedule.take(vial):
+            if order.spec.executor is Executor.SUPERVISOR:
+                speaker.say("fault", name=order.name, unit=order.unit, duration_ms=order.spec.duration_ms)
+                continue
+            speaker.say("fault-begin", name=order.name, unit=order.unit)
+            truth.faults.append({"name": order.name, "unit": order.unit, "begin_ns": now_ns, "end_ns": 0})
+            self._begin(order, now_ns, speaker, truth)
+
+    def struck(self, vial: int, now_ns: int, speaker: Speaker, truth: TruthLog) -> None:
+        """The edge of that vial went out with its fault."""
+        order = self._waiting.pop(vial, None)
+        if order is not None:
+            self._over(order, now_ns, speaker, truth)
+
+    def tick(self, now_ns: int, speaker: Speaker, truth: TruthLog) -> None:
+        """End what has lasted long enough."""
+        for ending in [ending for ending in self._endings if ending.at_ns <= now_ns]:
+            self._endings.remove(ending)
+            ending.act(now_ns)
+            self._over(ending.order, now_ns, speaker, truth)
+
+    def _begin(self, order: Order, now_ns: int, speaker: Speaker, truth: TruthLog) -> None:
+        if order.name in EDGE_FAULTS:
+            self._cameras.plan(order.unit, order.name)
+            self._waiting[order.unit] = order
+        elif order.name in self._lasting:
+            begin, end = self._lasting[order.name]
+            begin(now_ns)
+            self._endings.append(Ending(order, now_ns + order.spec.duration_ms * MS, end))
+        else:
+            self._machine.belt.bounce(order.unit, BOUNCE_MM)
+            self._over(order, now_ns, speaker, truth)
+
+    def _over(self, order: Order, now_ns: int, speaker: Speaker, truth: TruthLog) -> None:
+        speaker.say("fault-end", name=order.name, unit=order.unit)
+        for record in truth.faults:
+            if (record["name"], record["unit"]) == (order.name, order.unit):
+                record["end_ns"] = now_ns
