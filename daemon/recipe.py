@@ -1,0 +1,130 @@
+"""The recipe: what a product's units must look like, format 0 (docs/interfaces/bundle-format-0.md).
+
+A recipe is read from a `VerifiedRecipe` only, and used only after `admit` found that it fits bundle and station.
+"""
+
+from collections.abc import Collection
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from daemon.units import Channel, ViewKey
+from signing.manifest import BundleManifest, Name, Sha256Hex, Share, Text, Version, Word, strict_json
+from signing.verify import RECIPE_DOCUMENT, VerifiedBundle, VerifiedRecipe
+
+LATEST_MS = 120.0
+
+Threshold = Annotated[float, Meta(gt=0.0, lt=1.0)]
+Mm = Annotated[float, Meta(gt=0.0, le=10_000.0)]
+
+
+class RecipeRefused(Exception):
+    """The recipe is signed and still cannot be used here; the text says why and what to do."""
+
+
+class Limit(Struct, frozen=True, forbid_unknown_fields=True):
+    """Scores of one class in one view: below `accept_below` good, from `reject_from` on a defect, between doubtful.
+
+    `evidence` names the validation record the two numbers come from.
+    """
+
+    accept_below: Threshold
+    reject_from: Threshold
+    evidence: Annotated[str, Meta(min_length=1, max_length=400)]
+
+
+class RecipeView(Struct, frozen=True, forbid_unknown_fields=True):
+    """One look every unit must have had: whose frame, which model judges it, a limit per class of the model."""
+
+    camera: Word
+    model: Word
+    limits: Annotated[dict[Word, Limit], Meta(min_length=1)]
+    region: Annotated[int, Meta(ge=0, le=63)] = 0
+    shot: Annotated[int, Meta(ge=0, le=63)] = 0
+
+    @property
+    def key(self) -> ViewKey:
+        return ViewKey(self.camera, self.region, self.shot)
+
+
+class Recipe(Struct, frozen=True, forbid_unknown_fields=True, tag_field="document", tag="recipe"):
+    """The content of `recipe.json`.
+
+    `bundle` is the sha256 (hex) of the bundle.json it was validated with. `window_ms` is W of the binding rule.
+    Of accepted units every `sampling_every`-th is taken as a sample (0 = none) and the images of a share
+    `evidence_share` are kept; images of units that are not accepted are always kept.
+    """
+
+    format: Literal[0]
+    name: Name
+    version: Version
+    product: Text
+    bundle: Sha256Hex
+    views: Annotated[tuple[RecipeView, ...], Meta(min_length=1, max_length=64)]
+    channels: dict[Word, Literal["critical", "cosmetic"]]
+    max_latency_ms: Annotated[float, Meta(gt=0.0, le=LATEST_MS)]
+    window_ms: Annotated[float, Meta(gt=0.0, le=100.0)]
+    min_gap_mm: Mm
+    max_gap_mm: Mm
+    sampling_every: Annotated[int, Meta(ge=0, le=1_000_000)]
+    evidence_share: Share
+
+    def channel_of(self, defect: str) -> Channel:
+        return Channel(self.channels[defect])
+
+
+def read_recipe(verified: VerifiedRecipe) -> Recipe:
+    """Parse a recipe whose signatures hold.
+
+    Raises:
+        DocumentInvalid: not acceptable in format 0.
+        RecipeRefused: its numbers contradict each other.
+    """
+    recipe = strict_json(verified.raw, Recipe, RECIPE_DOCUMENT)
+    keys = [view.key for view in recipe.views]
+    if len(set(keys)) != len(keys):
+        raise _refusal(recipe, "one view is listed twice")
+    if recipe.min_gap_mm >= recipe.max_gap_mm:
+        raise _refusal(recipe, f"min_gap_mm {recipe.min_gap_mm} is not below max_gap_mm {recipe.max_gap_mm}")
+    for view in recipe.views:
+        for defect, limit in view.limits.items():
+            if limit.accept_below > limit.reject_from:
+                raise _refusal(recipe, f"view {view.camera}, class {defect}: accept_below is above reject_from")
+    return recipe
+
+
+def admit(recipe: Recipe, bundle: VerifiedBundle, cameras: Collection[str]) -> None:
+    """Refuse a recipe that does not fit the bundle it is loaded with or the station's cameras (names).
+
+    Called by: `vision` at start, before any engine is loaded.
+
+    Raises:
+        RecipeRefused: naming the first thing that does not fit.
+    """
+    if recipe.bundle != bundle.digest:
+        raise _refusal(recipe, f"it is for bundle {recipe.bundle[:16]}..., this is {bundle.digest[:16]}...")
+    models: dict[str, str] = {}
+    for view in recipe.views:
+        if view.region:
+            raise _refusal(recipe, f"view {view.camera}: region {view.region}; this release judges whole frames only")
+        if models.setdefault(view.camera, view.model) != view.model:
+            raise _refusal(recipe, f"camera '{view.camera}' has two models; this release loads one for each camera")
+        if view.camera not in cameras:
+            raise _refusal(recipe, f"camera '{view.camera}' is not in the station file")
+        _admit_view(recipe, view, bundle.manifest)
+
+
+def _admit_view(recipe: Recipe, view: RecipeView, manifest: BundleManifest) -> None:
+    model = manifest.models.get(view.model)
+    if model is None:
+        raise _refusal(recipe, f"bundle {manifest.name} holds no model '{view.model}'")
+    if set(view.limits) != set(model.classes):
+        odd = ", ".join(sorted(set(view.limits) ^ set(model.classes)))
+        raise _refusal(recipe, f"view {view.camera}: limits and the model's classes differ in {odd}")
+    for defect in model.classes:
+        if defect not in recipe.channels:
+            raise _refusal(recipe, f"class '{defect}' has no channel")
+
+
+def _refusal(recipe: Recipe, text: str) -> RecipeRefused:
+    return RecipeRefused(f"recipe {recipe.name} {recipe.version}: {text}; correct the recipe and sign it again")
