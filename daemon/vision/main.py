@@ -1,0 +1,152 @@
+"""The vision process: verify, load, warm, then supervise threads `infer` and `keep` (DESIGN section 2).
+
+Nothing is loaded unless both signatures hold; then the process ends with EX_CONFIG and one line. A thread that ends
+takes the process with it, and the watchdog is fed only while both threads advance.
+"""
+
+import gc
+import logging
+import os
+import secrets
+import signal
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Protocol
+
+from daemon import notify
+from daemon.config import ConfigError, Station, load, resolve, runtime_dir, state_dir
+from daemon.recipe import Recipe, RecipeRefused, admit, read_recipe
+from daemon.vision.keep import Keeper
+from daemon.vision.links import Link
+from daemon.vision.pipeline import Pipeline, Plan, looker
+from daemon.wire import PROTO, Hello, Loaded
+from engines.errors import EngineError
+from engines.load import load as load_engine
+from signing.errors import SigningError
+from signing.keyring import load_trust
+from signing.sealed import open_directory
+from signing.verify import VerifiedBundle, VerifiedRecipe, verify, verify_recipe
+
+SUPERVISE_S = 0.05
+JOIN_S = 2.0
+
+_log = logging.getLogger(__name__)
+
+
+class Worker(Protocol):
+    """What runs in a supervised thread. `turns` grows while it works; after `stop`, `run` returns soon."""
+
+    turns: int
+
+    def run(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+def main(station_path: Path) -> int:
+    """Run the process until SIGTERM and return its exit status.
+
+    Called by: `python -m daemon vision STATION`.
+    """
+    logging.basicConfig(level=logging.INFO, format="vision: %(levelname)s %(message)s", stream=sys.stderr)
+    stop = threading.Event()
+    _stop_on_signals(stop)
+    try:
+        station = load(station_path)
+        runtime, state = runtime_dir(), state_dir()
+        plan = open_plan(station_path, station)
+    except (ConfigError, SigningError, RecipeRefused, EngineError) as error:
+        print(f"vision: {error}", file=sys.stderr)
+        return os.EX_CONFIG
+    _log.info("loaded bundle %s, recipe %s", plan.loaded.bundle_name, plan.loaded.recipe_name)
+    keeper = Keeper(state, station.vision.evidence_quota_mb << 20)
+    pipeline = Pipeline(plan, *_links(station, runtime), keeper)
+    gc.collect()
+    gc.freeze()
+    status = supervise(stop, {"infer": pipeline, "keep": keeper})
+    for used in plan.lookers.values():
+        used.engine.close()
+    return status
+
+
+def open_plan(station_path: Path, station: Station) -> Plan:
+    """Verify bundle and recipe, then load and warm an engine per camera.
+
+    Raises:
+        SigningError, RecipeRefused, EngineError: each one line; nothing is loaded.
+    """
+    trust = load_trust(resolve(station_path, station.vision.trust), production=station.production)
+    with open_directory(resolve(station_path, station.vision.bundle)) as fd:
+        bundle = verify(fd, trust)
+    with open_directory(resolve(station_path, station.vision.recipe)) as fd:
+        verified = verify_recipe(fd, trust)
+    recipe = read_recipe(verified)
+    admit(recipe, bundle, {camera.name for camera in station.cameras})
+    lookers = {
+        view.camera: looker(load_engine(bundle, view.model), bundle.manifest.models[view.model])
+        for view in recipe.views
+    }
+    return Plan(_loaded(bundle, verified, recipe), recipe, lookers)
+
+
+def _loaded(bundle: VerifiedBundle, verified: VerifiedRecipe, recipe: Recipe) -> Loaded:
+    return Loaded(
+        bundle=bundle.digest,
+        recipe=verified.digest,
+        bundle_name=f"{bundle.manifest.name} {bundle.manifest.version}",
+        recipe_name=f"{recipe.name} {recipe.version}",
+        views=[view.key for view in recipe.views],
+        max_latency_ms=recipe.max_latency_ms,
+        window_ms=recipe.window_ms,
+        min_gap_mm=recipe.min_gap_mm,
+        max_gap_mm=recipe.max_gap_mm,
+    )
+
+
+def _links(station: Station, runtime: Path) -> tuple[Link, list[Link]]:
+    hello = Hello(PROTO, "vision", station.name, secrets.randbits(32))
+    line = Link("line", runtime / "line.sock", hello)
+    recorder = Link("recorder", runtime / "recorder.sock", hello)
+    cameras = [Link("camera", runtime / f"camera-{camera.name}.sock", hello) for camera in station.cameras]
+    return line, [recorder, *cameras]
+
+
+def supervise(stop: threading.Event, workers: Mapping[str, Worker]) -> int:
+    """Run each worker in a thread of its name until `stop` is set or one of them ends; return the exit status."""
+    threads = {name: _start(name, worker) for name, worker in workers.items()}
+    watchdog = notify.Watchdog()
+    notify.ready("inspecting")
+    seen = dict.fromkeys(workers, 0)
+    while all(thread.is_alive() for thread in threads.values()) and not stop.wait(SUPERVISE_S):
+        turns = {name: worker.turns for name, worker in workers.items()}
+        if all(turns[name] != seen[name] for name in workers):
+            seen = turns
+            watchdog.advanced()
+    dead = [name for name, thread in threads.items() if not thread.is_alive()]
+    notify.stopping("stopping")
+    for worker in workers.values():
+        worker.stop()
+    for thread in threads.values():
+        thread.join(JOIN_S)
+    if dead and not stop.is_set():
+        print(f"vision: thread {', '.join(dead)} ended; the process ends with it", file=sys.stderr)
+        return os.EX_SOFTWARE
+    return os.EX_OK
+
+
+def _start(name: str, worker: Worker) -> threading.Thread:
+    """Start a thread that cannot keep the process alive; an exception in it ends the thread with a traceback."""
+    thread = threading.Thread(target=worker.run, name=name, daemon=True)
+    thread.start()
+    return thread
+
+
+def _stop_on_signals(stop: threading.Event) -> None:
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGTERM, on_signal)
+    signal.signal(signal.SIGINT, on_signal)
