@@ -5,7 +5,7 @@
 -- Times: *_ns are CLOCK_MONOTONIC of this device (0 = the stage did not happen), *_wall_ns are UTC nanoseconds since 1970
 -- and stand beside `clock`: "ntp" (the kernel's clock was synchronised) or "unsynchronised".
 -- `digest` is the sha256 of the message without its sequence number (msgpack, map keys sorted): a row that is sent
--- again and is equal is ignored, one that differs goes to `conflict` and never replaces what is stored.
+-- again and is equal is ignored, a unit or permit that differs goes to `conflict` and never replaces what is stored.
 -- unit, unit_view, permit, gap, alarm and conflict are append-only; a batch can only go from open to closed.
 
 CREATE TABLE batch (
@@ -24,6 +24,7 @@ CREATE TABLE batch (
   reason TEXT NOT NULL,
   opened_wall_ns INTEGER NOT NULL,
   opened_clock TEXT NOT NULL,
+  since_epoch INTEGER NOT NULL,                     -- newest epoch on record when it was opened
   closed_actor TEXT NOT NULL DEFAULT '',
   closed_reason TEXT NOT NULL DEFAULT '',
   closed_wall_ns INTEGER NOT NULL DEFAULT 0,
@@ -84,12 +85,13 @@ CREATE INDEX unit_view_frame ON unit_view (frame_camera, frame_session, frame_id
 
 -- Units older than the PLC's closed ring, by number range.
 CREATE TABLE gap (
+  session INTEGER NOT NULL, seq INTEGER NOT NULL,
   epoch INTEGER NOT NULL, lane INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL,
   cause TEXT NOT NULL,
   batch TEXT NOT NULL,
   recorded_wall_ns INTEGER NOT NULL, clock TEXT NOT NULL,
   digest BLOB NOT NULL,
-  PRIMARY KEY (epoch, lane, first, last)
+  PRIMARY KEY (session, seq, digest)
 ) STRICT;
 
 -- Alarms and state changes; `origin` is line or recorder, `session` that process's life.
@@ -103,7 +105,7 @@ CREATE TABLE alarm (
   batch TEXT NOT NULL,
   recorded_wall_ns INTEGER NOT NULL, clock TEXT NOT NULL,
   digest BLOB NOT NULL,
-  PRIMARY KEY (origin, session, seq)
+  PRIMARY KEY (origin, session, seq, digest)
 ) STRICT;
 CREATE INDEX alarm_batch ON alarm (batch);
 
@@ -119,15 +121,16 @@ CREATE TABLE conflict (
   PRIMARY KEY (kind, digest)
 ) STRICT;
 
--- The PLC's own counts of one epoch and lane; the newest wins. `batch` was open when they arrived.
+-- The PLC's own counts of one epoch and lane while `batch` was open; the newest counts win, `first` and `last` (unit
+-- numbers of the batch) only widen. *_before is what the epoch had counted before the batch began (the least ever seen).
 CREATE TABLE plc_totals (
-  epoch INTEGER NOT NULL, lane INTEGER NOT NULL,
+  batch TEXT NOT NULL, epoch INTEGER NOT NULL, lane INTEGER NOT NULL,
   session INTEGER NOT NULL, seq INTEGER NOT NULL,
   created INTEGER NOT NULL, passed INTEGER NOT NULL, diverted INTEGER NOT NULL,
   first INTEGER NOT NULL, last INTEGER NOT NULL,
-  batch TEXT NOT NULL,
+  created_before INTEGER NOT NULL, passed_before INTEGER NOT NULL, diverted_before INTEGER NOT NULL,
   recorded_wall_ns INTEGER NOT NULL, clock TEXT NOT NULL,
-  PRIMARY KEY (epoch, lane)
+  PRIMARY KEY (batch, epoch, lane)
 ) STRICT;
 
 -- Lives of `line`: every message up to and including `acknowledged` is in this file.

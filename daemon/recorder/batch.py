@@ -1,0 +1,389 @@
+"""What a batch came to: reconciliation, the closing rule and the report (DESIGN section 7). Pure.
+
+`BatchFacts` is what the ledger holds (reading.py collects it); `why_open` says in one line each why the batch cannot
+close, nothing said = it closes; `build_report` makes the document of docs/interfaces/report-v1.schema.json.
+
+The PLC owns the unit numbers: a batch's units are those the PLC created while it was open, over all epochs it touched.
+A number without a row, or a row without a number, keeps the batch open. The totals of the newest epoch are exact. Those
+of an earlier one may be as old as the restart that ended it: there, rows read from the PLC's rings tell the rest.
+"""
+
+import enum
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from daemon.units import Outcome, Reason, UnitId
+
+REPORT_VERSION = 1
+MAX_LINES = 40
+MAX_NAMED = 5
+MAX_TEXT = 240
+MAX_DOCUMENT = 60_000
+
+ACCOUNTED = (Outcome.ACCEPTED, Outcome.REJECTED, Outcome.UNDECIDED, Outcome.SAMPLED, Outcome.REMOVED)
+RELEASED = (Outcome.ACCEPTED, Outcome.QUARANTINED, Outcome.ESCAPED)
+
+
+class BatchState(enum.StrEnum):
+    """A batch opens once and closes once."""
+
+    OPEN = "open"
+    CLOSED = "closed"
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRecord:
+    """The batch row. Wall times are UTC ns with the clock's quality, 0 and empty while open."""
+
+    id: str
+    state: BatchState
+    bundle: str
+    recipe: str
+    bundle_name: str
+    recipe_name: str
+    configuration: str
+    actor: str
+    reason: str
+    opened_wall_ns: int
+    opened_clock: str
+    closed_wall_ns: int = 0
+    closed_clock: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Consecutive unit numbers, both ends included."""
+
+    first: int
+    last: int
+
+    @property
+    def count(self) -> int:
+        return self.last - self.first + 1
+
+    def __str__(self) -> str:
+        return str(self.first) if self.first == self.last else f"{self.first}-{self.last}"
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """The PLC's own counts of one epoch and lane during the batch; `first` and `last` created number, 0 when none."""
+
+    created: int
+    passed: int
+    diverted: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class LaneFacts:
+    """One epoch and lane the batch touched: the PLC's totals and the batch's numbers on record.
+
+    `current`: the newest epoch, whose totals still come. `released`: rows of units that went past the gate, or for
+    which the PLC opened it (one that a restart of the PLC then diverted was counted as passed).
+    """
+
+    epoch: int
+    lane: int
+    totals: Totals | None
+    runs: tuple[Run, ...]
+    released: int
+    current: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Units the PLC's ring no longer held, with the cause."""
+
+    epoch: int
+    lane: int
+    run: Run
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Units of one epoch with a creation time, and the monotonic ns between the first and the last."""
+
+    units: int
+    span_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class AlarmFact:
+    """One alarm of the batch record, newest last."""
+
+    at_ns: int
+    code: str
+    text: str
+    state: str
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the facts depend on besides the ledger: a line in AUTOMATIC needs a permit for every accepted unit;
+    `permitted_flag` is the PLC's flag for a permit consumed at the gate."""
+
+    automatic: bool
+    permitted_flag: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchFacts:
+    """Everything the closing rule and the report look at. Counts are rows of this batch unless said otherwise.
+
+    `unstored`: rows received and not durable yet. `unpermitted`: accepted without a permit row (0 where the line is
+    not in AUTOMATIC). `stray`: accepted in a touched epoch under no batch on record. `foreign`: accepted under another
+    configuration or bundle. `conflicts`: rows that contradict others, a frame credited to two units among them.
+    """
+
+    batch: BatchRecord
+    outcomes: Mapping[str, int]
+    reasons: Mapping[str, int]
+    defects: Mapping[str, int]
+    lanes: Sequence[LaneFacts]
+    open_permits: Sequence[UnitId]
+    gaps: Sequence[Gap]
+    conflicts: int
+    unstored: int
+    unpermitted: int
+    stray: int
+    foreign: int
+    paces: Sequence[Pace]
+    trigger_to_frame_ns: Sequence[int]
+    frame_to_verdict_ns: Sequence[int]
+    alarms: Sequence[AlarmFact]
+    alarm_count: int
+
+
+def runs(numbers: Iterable[int]) -> tuple[Run, ...]:
+    """Return the numbers as ascending runs."""
+    found: list[Run] = []
+    for number in sorted(set(numbers)):
+        if found and number == found[-1].last + 1:
+            found[-1] = Run(found[-1].first, number)
+        else:
+            found.append(Run(number, number))
+    return tuple(found)
+
+
+def expected(lane: LaneFacts) -> tuple[Run, ...]:
+    """Return the numbers the PLC created in the batch; an ended epoch reaches as far as totals and rows together."""
+    ends = [(run.first, run.last) for run in lane.runs] if not lane.current else []
+    if lane.totals and lane.totals.first:
+        ends.append((lane.totals.first, lane.totals.last))
+    return (Run(min(first for first, _ in ends), max(last for _, last in ends)),) if ends else ()
+
+
+def subtract(left: Sequence[Run], right: Sequence[Run]) -> tuple[Run, ...]:
+    """Return the numbers of `left` that are not in `right`; both ascending."""
+    rest: list[Run] = []
+    for run in left:
+        first = run.first
+        for cut in (cut for cut in right if cut.last >= run.first and cut.first <= run.last):
+            if cut.first > first:
+                rest.append(Run(first, cut.first - 1))
+            first = cut.last + 1
+        if first <= run.last:
+            rest.append(Run(first, run.last))
+    return tuple(rest)
+
+
+def units_in(facts: BatchFacts) -> int:
+    """Return how many units came in: created by the PLC while the batch was open."""
+    return sum(_created(lane) for lane in facts.lanes)
+
+
+def why_open(facts: BatchFacts) -> tuple[str, ...]:
+    """Return one line for each thing that keeps the batch open; empty = it may close."""
+    return (*_balance(facts), *(line for lane in facts.lanes for line in _identity(lane)), *_released(facts))
+
+
+def quantile(ordered: Sequence[int], share: float) -> int:
+    """Return the nearest-rank quantile of ascending values; `share` in 0..1, at least one value."""
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
+
+
+def summary_ms(values_ns: Sequence[int]) -> dict[str, float | int | None]:
+    """Return {n, p50, p99, p999, max} in ms (nearest rank, 3 decimals), all None where n is 0."""
+    if not values_ns:
+        return {"n": 0, "p50": None, "p99": None, "p999": None, "max": None}
+    ordered = sorted(values_ns)
+    shares = {"p50": 0.5, "p99": 0.99, "p999": 0.999, "max": 1.0}
+    return {"n": len(ordered)} | {name: _ms(quantile(ordered, share)) for name, share in shares.items()}
+
+
+def build_report(facts: BatchFacts) -> dict[str, Any]:
+    """Return the batch report, version 1. `truth` and the box's latencies are filled in by who has the box.
+
+    Called by the recorder for Ask("report") and once when the batch closes.
+    """
+    closed = facts.batch.state is BatchState.CLOSED
+    return {
+        "report_version": REPORT_VERSION,
+        "batch": _batch(facts.batch),
+        "configuration_digest": facts.batch.configuration,
+        "bundle": facts.batch.bundle,
+        "recipe": facts.batch.recipe,
+        "units": {"in": units_in(facts)} | {outcome.value: facts.outcomes.get(outcome, 0) for outcome in Outcome},
+        "plc": _plc(facts.lanes),
+        "truth": None,
+        "reasons": dict(facts.reasons),
+        "defects": dict(facts.defects),
+        "late": facts.reasons.get(Reason.LATE, 0),
+        "rate_per_min": _rate(facts.paces),
+        "latency_ms": {
+            "trigger_to_frame": summary_ms(facts.trigger_to_frame_ns),
+            "frame_to_verdict": summary_ms(facts.frame_to_verdict_ns),
+            "trigger_to_permit": summary_ms(()),
+            "bare_inference": summary_ms(()),
+        },
+        "faults": [],
+        "alarms": [_alarm(alarm) for alarm in facts.alarms],
+        "alarm_count": facts.alarm_count,
+        "gaps": [f"{gap.epoch}.{gap.lane}.{gap.run}: {_cut(gap.cause)}" for gap in facts.gaps[:MAX_LINES]],
+        "closed": closed,
+        "not_closed_because": [] if closed else [_cut(line) for line in why_open(facts)[:MAX_LINES]],
+    }
+
+
+def document(report: dict[str, Any]) -> str:
+    """Return the report as JSON text of at most MAX_DOCUMENT bytes; long lists lose their oldest entries first."""
+    for kept in (MAX_LINES, MAX_NAMED, 0):
+        text = msgspec.json.encode(report)
+        if len(text) <= MAX_DOCUMENT:
+            break
+        report = report | {name: _newest(report[name], kept) for name in ("alarms", "gaps", "not_closed_because")}
+    return text.decode()
+
+
+def utc_text(wall_ns: int) -> str | None:
+    """Return RFC 3339 UTC with milliseconds, None for 0."""
+    if not wall_ns:
+        return None
+    seconds, rest = divmod(wall_ns, 1_000_000_000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest // 1_000_000:03d}Z"
+
+
+def _balance(facts: BatchFacts) -> Iterator[str]:
+    arrived, counted = units_in(facts), sum(facts.outcomes.get(outcome, 0) for outcome in ACCOUNTED)
+    if arrived != counted:
+        yield f"{arrived} units came in and {counted} are accounted for: wait for the missing rows or find the units"
+    for outcome in (Outcome.QUARANTINED, Outcome.ESCAPED):
+        if count := facts.outcomes.get(outcome, 0):
+            yield f"{count} units are {outcome.value}: take them out by hand and record who did"
+    if facts.open_permits:
+        named = _named([str(unit) for unit in facts.open_permits])
+        yield f"{len(facts.open_permits)} permits have no unit row ({named}): where these units went is unknown"
+    if facts.unstored:
+        yield f"{facts.unstored} rows are not on disk yet: make room for the ledger, they are kept until then"
+
+
+def _identity(lane: LaneFacts) -> Iterator[str]:
+    where = f"epoch {lane.epoch} lane {lane.lane}"
+    if lane.totals is None and lane.current:
+        yield f"{where}: the PLC's totals are missing: line must read and send them"
+        return
+    created = expected(lane)
+    if (size := _count(created)) != _created(lane):
+        yield f"{where}: the PLC created {_created(lane)} units but {size} numbers are known: its totals do not agree"
+    if missing := subtract(created, lane.runs):
+        yield f"{where}: no row for {_count(missing)} units of the PLC ({_named([str(run) for run in missing])})"
+    if extra := subtract(lane.runs, created):
+        yield f"{where}: {_count(extra)} rows for units the PLC does not know ({_named([str(run) for run in extra])})"
+
+
+def _released(facts: BatchFacts) -> Iterator[str]:
+    passed = sum(lane.totals.passed for lane in facts.lanes if lane.totals)
+    released = sum(lane.released for lane in facts.lanes)
+    problems = {
+        f"the PLC passed {passed} units, the ledger knows of {released}: find the others": passed > released,
+        f"{facts.unpermitted} accepted units have no permit on record: quarantine them": facts.unpermitted,
+        f"{facts.stray} accepted units belong to no batch: quarantine them": facts.stray,
+        f"{facts.foreign} accepted units were judged under another configuration: quarantine them": facts.foreign,
+        f"{facts.conflicts} rows contradict others on record: see table conflict": facts.conflicts,
+    }
+    return (text for text, wrong in problems.items() if wrong)
+
+
+def _created(lane: LaneFacts) -> int:
+    """Units of the PLC: its count, and in an ended epoch at least as many as there are known numbers."""
+    counted = lane.totals.created if lane.totals else 0
+    return counted if lane.current else max(counted, _count(expected(lane)))
+
+
+def _count(found: Sequence[Run]) -> int:
+    return sum(run.count for run in found)
+
+
+def _named(names: Sequence[str]) -> str:
+    return ", ".join(names[:MAX_NAMED]) + (" …" if len(names) > MAX_NAMED else "")
+
+
+def _rate(paces: Sequence[Pace]) -> float:
+    gaps, span_ns = sum(pace.units - 1 for pace in paces), sum(pace.span_ns for pace in paces)
+    return round(gaps * 60e9 / span_ns, 1) if span_ns > 0 else 0.0
+
+
+def _ms(value_ns: int) -> float:
+    return round(value_ns / 1e6, 3)
+
+
+def _newest(items: list[Any], count: int) -> list[Any]:
+    return items[len(items) - min(count, len(items)) :]
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"
+
+
+def _batch(batch: BatchRecord) -> dict[str, Any]:
+    return {
+        "id": batch.id,
+        "opened": utc_text(batch.opened_wall_ns),
+        "closed": utc_text(batch.closed_wall_ns),
+        "actor": batch.actor,
+        "reason": _cut(batch.reason),
+        "clock_quality": batch.opened_clock,
+        "closed_clock_quality": batch.closed_clock or None,
+        "bundle_name": batch.bundle_name,
+        "recipe_name": batch.recipe_name,
+    }
+
+
+def _plc(lanes: Sequence[LaneFacts]) -> dict[str, Any]:
+    known = [(lane, lane.totals) for lane in lanes if lane.totals]
+    return {
+        "created": sum(totals.created for _, totals in known),
+        "passed": sum(totals.passed for _, totals in known),
+        "diverted": sum(totals.diverted for _, totals in known),
+        "epochs": [
+            {
+                "epoch": lane.epoch,
+                "lane": lane.lane,
+                "created": totals.created,
+                "passed": totals.passed,
+                "diverted": totals.diverted,
+                "first": totals.first,
+                "last": totals.last,
+            }
+            for lane, totals in known[-MAX_LINES:]
+        ],
+    }
+
+
+def _alarm(alarm: AlarmFact) -> dict[str, Any]:
+    return {
+        "at_ns": alarm.at_ns,
+        "code": alarm.code,
+        "text": _cut(alarm.text),
+        "state": alarm.state,
+        "unit": alarm.unit or None,
+    }

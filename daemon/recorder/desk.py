@@ -1,0 +1,141 @@
+"""Acts on the batch: open, close, report (and the quota of a simulated station). A refusal is one line that helps."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from daemon import config
+from daemon.config import Station
+from daemon.recorder.batch import BatchFacts, BatchRecord, BatchState, Rules, build_report, document, why_open
+from daemon.recorder.gather import Gather
+from daemon.recorder.ledger import Closing, Ledger, LedgerError, Opening
+from daemon.recorder.wall import WallClock
+from daemon.units import LineMode
+from daemon.wire import Act, Answer, Arm, Loaded, Report
+
+BATCH_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+NAMED_REASONS = 5
+# Reading the rows of more units would keep the line's rows waiting for longer than it allows.
+LIVE_UNITS = 10_000
+NOTHING_ARMED = Arm("", "", "", "")
+
+
+class Refused(Exception):
+    """The act is not done; the text says what to do first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pins:
+    """What stands fixed while the recorder runs: three parts of the configuration digest and a flag of the map."""
+
+    station: str
+    register_map: str
+    release: str
+    permitted_flag: int
+
+
+class Desk:
+    """Answers acts. Owned by the recorder's loop, which tells it what vision has loaded and whether line is there."""
+
+    def __init__(self, station: Station, pins: Pins, ledger: Ledger, gather: Gather, clock: WallClock) -> None:
+        self._station = station
+        self._pins = pins
+        self._ledger = ledger
+        self._gather = gather
+        self._clock = clock
+        self.loaded: Loaded | None = None
+        self.line_present = False
+        self.batch: BatchRecord | None = ledger.current_batch()
+
+    @property
+    def arm(self) -> Arm:
+        """What may judge now, with the digests pinned when the batch opened."""
+        if not self.batch:
+            return NOTHING_ARMED
+        return Arm(self.batch.id, self.batch.bundle, self.batch.recipe, self.batch.configuration)
+
+    def act(self, act: Act) -> Answer:
+        """Do one act, or say in one line why not."""
+        doers: dict[str, Callable[[Act], str]] = {
+            "batch-open": self._open,
+            "batch-close": self._close,
+            "record-quota": self._quota,
+        }
+        doer = doers.get(act.kind)
+        if doer is None:
+            return Answer(False, f"the recorder does not know the act {act.kind!r}: it does {', '.join(doers)}")
+        if not act.actor or not act.reason:
+            return Answer(False, f"{act.kind} needs a named person and a reason: give both")
+        try:
+            return Answer(True, doer(act))
+        except (Refused, LedgerError) as error:
+            return Answer(False, str(error))
+
+    def report(self) -> Report | Answer:
+        """Return the report of the open batch, else of the one closed last."""
+        try:
+            if self.batch and (units := self._ledger.units(self.batch.id)) > LIVE_UNITS:
+                return Answer(False, f"batch {self.batch.id} has {units} units: its report is made when it closes")
+            text = document(build_report(self._facts(self.batch))) if self.batch else self._ledger.last_report()
+        except LedgerError as error:
+            return Answer(False, str(error))
+        return Report(text) if text else Answer(False, "no batch is on record yet: open one")
+
+    def _open(self, act: Act) -> str:
+        if not BATCH_ID.fullmatch(act.new):
+            raise Refused(f"batch id {act.new!r} is not usable: 1 to 64 letters, digits, '.', '_' or '-'")
+        if self.batch:
+            raise Refused(f"batch {self.batch.id} is open: close it first")
+        if self.loaded is None:
+            raise Refused("vision has nothing loaded: wait until it is ready, or see its status for why not")
+        self.batch = self._ledger.open_batch(self._opening(act, self.loaded), self._clock.now())
+        return f"batch {act.new} is open"
+
+    def _close(self, act: Act) -> str:
+        batch = self.batch
+        if batch is None:
+            raise Refused("no batch is open")
+        if act.new not in ("", batch.id):
+            raise Refused(f"batch {act.new} is not open, {batch.id} is")
+        if not self.line_present:
+            raise Refused("line is not connected, its last rows may be missing: start it and try again")
+        facts = self._facts(batch)
+        if why := why_open(facts):
+            more = f" (and {len(why) - NAMED_REASONS} more)" if len(why) > NAMED_REASONS else ""
+            raise Refused(f"batch {batch.id} stays open: {'; '.join(why[:NAMED_REASONS])}{more}")
+        now = self._clock.now()
+        closed = replace(batch, state=BatchState.CLOSED, closed_wall_ns=now.ns, closed_clock=now.quality.value)
+        report = document(build_report(replace(facts, batch=closed)))
+        self._ledger.close_batch(batch.id, Closing(act.actor, act.reason, report), now)
+        self.batch = None
+        return f"batch {batch.id} is closed"
+
+    def _quota(self, act: Act) -> str:
+        if not self._station.simulated:
+            raise Refused("record-quota is for simulated stations: this one is real")
+        if not act.new.isdecimal():
+            raise Refused(f"record-quota {act.new!r}: give a number of pages, 0 lifts the quota")
+        return f"the ledger may have {self._ledger.set_quota(int(act.new))} pages"
+
+    def _facts(self, batch: BatchRecord) -> BatchFacts:
+        rules = Rules(self._station.mode is LineMode.AUTOMATIC, self._pins.permitted_flag)
+        return self._ledger.facts(batch, self._gather.unstored, rules)
+
+    def _opening(self, act: Act, loaded: Loaded) -> Opening:
+        pins = self._pins
+        return Opening(
+            id=act.new,
+            station=pins.station,
+            bundle=loaded.bundle,
+            recipe=loaded.recipe,
+            bundle_name=loaded.bundle_name,
+            recipe_name=loaded.recipe_name,
+            register_map=pins.register_map,
+            release=pins.release,
+            configuration=config.configuration_digest(
+                pins.station, loaded.bundle, loaded.recipe, pins.register_map, pins.release
+            ),
+            actor=act.actor,
+            role=act.role,
+            reason=act.reason,
+        )

@@ -1,0 +1,328 @@
+"""The recorder process: takes rows from line, answers acts, arms batches. One loop, the only writer of the ledger."""
+
+import contextlib
+import importlib.metadata
+import secrets
+import selectors
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from daemon import config, notify
+from daemon.config import ConfigError, Station
+from daemon.recorder.desk import Desk, Pins
+from daemon.recorder.gather import Gather, Trouble
+from daemon.recorder.ledger import Ledger, LedgerError
+from daemon.recorder.rows import Entry, Row
+from daemon.recorder.wall import WallClock
+from daemon.wire import (
+    PROTO,
+    Act,
+    AlarmRow,
+    Answer,
+    Ask,
+    GapRow,
+    Hello,
+    Listener,
+    Loaded,
+    Message,
+    Peer,
+    PeerGone,
+    PermitRow,
+    PlcTotals,
+    Resume,
+    Stored,
+    UnitRow,
+    WireError,
+    encode,
+)
+from drivers.registers import load_map
+
+EXIT_CONFIG = 78
+SOCKET = "recorder.sock"
+LEDGER = "ledger.sqlite"
+TICK_S = 0.1
+BURST = 128
+LARGEST_SESSION = 0xFFFFFFFF
+ASKERS = ("cli", "gateway")
+
+
+@dataclass(slots=True, eq=False)
+class Connection:
+    """One peer; `process` is empty until its Hello."""
+
+    peer: Peer
+    process: str = ""
+    session: int = 0
+    paused: bool = False
+
+
+class Recorder:
+    """The loop. Sockets in, ledger out; everything it decides is in desk.py, gather.py and batch.py."""
+
+    def __init__(self, station: Station, ledger: Ledger, pins: Pins, listener: Listener) -> None:
+        clock = WallClock()
+        self._session = secrets.randbits(32)
+        self._hello = Hello(PROTO, "recorder", station.name, self._session)
+        self._ledger = ledger
+        self._gather = Gather(ledger, clock, self._session, int(station.recorder.group_ms * 1e6))
+        self._desk = Desk(station, pins, ledger, self._gather, clock)
+        self._listener = listener
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(listener, selectors.EVENT_READ, None)
+        self._connections: list[Connection] = []
+        self._failure = ""
+        self._odd_batches: set[str] = set()
+        self._watchdog = notify.Watchdog()
+
+    def run(self, stop: int) -> None:
+        """Serve until `stop` (a file descriptor) becomes readable, then write what is gathered."""
+        self._selector.register(stop, selectors.EVENT_READ, stop)
+        stopping = False
+        while not stopping:
+            for key, _ in self._selector.select(self._timeout_s()):
+                stopping |= key.data == stop
+                self._serve(key.data)
+            self._commit_when_due()
+            self._watchdog.advanced()
+        self._acknowledge(self._gather.flush(time.monotonic_ns()))
+        if self._gather.unstored:
+            _say(f"{self._gather.unstored} rows are not stored and not acknowledged: line sends them again")
+
+    def close(self) -> None:
+        for connection in self._connections:
+            connection.peer.close()
+        self._selector.close()
+
+    def _timeout_s(self) -> float:
+        wait_ns = self._gather.wait_ns(time.monotonic_ns())
+        return TICK_S if wait_ns is None else min(TICK_S, wait_ns / 1e9)
+
+    def _serve(self, served: Connection | int | None) -> None:
+        if isinstance(served, Connection):
+            self._read(served)
+        elif served is None and (peer := self._listener.accept()):
+            connection = Connection(peer)
+            self._connections.append(connection)
+            self._selector.register(peer, selectors.EVENT_READ, connection)
+
+    def _read(self, connection: Connection) -> None:
+        for _ in range(BURST):
+            if connection not in self._connections or (connection.process == "line" and self._gather.full):
+                return
+            try:
+                message = connection.peer.receive()
+            except WireError as error:
+                self._drop(connection, error)
+                return
+            if message is None:
+                return
+            self._take(connection, message)
+
+    def _take(self, connection: Connection, message: Message) -> None:
+        try:
+            if isinstance(message, Hello):
+                self._greet(connection, message)
+            elif isinstance(message, UnitRow | PermitRow | GapRow | AlarmRow | PlcTotals):
+                self._row(connection, message)
+            elif isinstance(message, Loaded):
+                self._remember(connection, message)
+            elif isinstance(message, Act | Ask):
+                self._answer(connection, message)
+            else:
+                raise WireError(f"{type(message).__name__} is not for the recorder")
+        except WireError as error:
+            self._drop(connection, error)
+        except LedgerError as error:
+            self._drop(connection, WireError(str(error)))
+
+    def _greet(self, connection: Connection, hello: Hello) -> None:
+        if hello.proto != PROTO:
+            raise WireError(
+                f"{hello.process} speaks protocol {hello.proto}, not {PROTO}: install one release everywhere"
+            )
+        if connection.process or not 0 <= hello.session <= LARGEST_SESSION:
+            raise WireError(f"a second Hello, or session {hello.session} out of range")
+        for older in [c for c in self._connections if c.process == hello.process and c.process not in ASKERS]:
+            self._drop(older, PeerGone(f"a newer {hello.process} connected"))
+        connection.process, connection.session = hello.process, hello.session
+        connection.peer.process, connection.peer.name = hello.process, hello.name
+        connection.peer.send(self._hello)
+        if hello.process == "line":
+            self._resume(connection)
+        elif hello.process == "vision":
+            connection.peer.send(self._desk.arm)
+
+    def _resume(self, connection: Connection) -> None:
+        self._acknowledge(self._gather.flush(time.monotonic_ns()))
+        self._gather.begin(connection.session)
+        connection.peer.send(_fitting(self._ledger.resume()))
+        connection.peer.send(self._desk.arm)
+        self._desk.line_present = True
+
+    def _row(self, connection: Connection, row: Row) -> None:
+        _expect(connection, "line", row)
+        batch = self._desk.arm.batch
+        if isinstance(row, UnitRow) and row.batch != batch and row.batch not in self._odd_batches:
+            self._odd_batches.add(row.batch)
+            self._alarm(Trouble.OTHER_BATCH, f"unit {row.unit} is of batch {row.batch!r}, open is {batch!r}")
+        self._gather.add(Entry(connection.session, row, batch))
+
+    def _remember(self, connection: Connection, loaded: Loaded) -> None:
+        _expect(connection, "vision", loaded)
+        self._desk.loaded = loaded
+        arm = self._desk.arm
+        if arm.batch and (arm.bundle, arm.recipe) != (loaded.bundle, loaded.recipe):
+            text = (
+                f"vision loaded bundle {loaded.bundle[:12]} recipe {loaded.recipe[:12]}, batch {arm.batch} needs others"
+            )
+            self._alarm(Trouble.OTHER_BUNDLE, text)
+
+    def _answer(self, connection: Connection, message: Act | Ask) -> None:
+        if not connection.process:
+            raise WireError("a question before Hello")
+        if isinstance(message, Ask):
+            known = message.what == "report"
+            connection.peer.send(self._desk.report() if known else Answer(False, f"ask line for {message.what!r}"))
+            return
+        armed = self._desk.arm
+        self._acknowledge(self._gather.flush(time.monotonic_ns()))
+        answer = self._desk.act(message)
+        if self._desk.arm != armed:
+            self._arm()
+        connection.peer.send(answer)
+
+    def _arm(self) -> None:
+        for connection in [c for c in self._connections if c.process in ("line", "vision")]:
+            with self._dropping(connection):
+                connection.peer.send(self._desk.arm)
+
+    def _commit_when_due(self) -> None:
+        now = time.monotonic_ns()
+        if self._gather.wait_ns(now) == 0:
+            self._acknowledge(self._gather.commit(now))
+        self._hold_or_read()
+        if self._gather.failure != self._failure:
+            self._failure = self._gather.failure
+            _say(self._failure or "the ledger is written again")
+            notify.status(self._failure or "recording")
+
+    def _acknowledge(self, acknowledged: Mapping[int, int]) -> None:
+        for connection in [c for c in self._connections if c.process == "line"]:
+            if mark := acknowledged.get(connection.session):
+                with self._dropping(connection):
+                    connection.peer.send(Stored(mark))
+
+    def _hold_or_read(self) -> None:
+        for connection in [c for c in self._connections if c.process == "line" and c.paused != self._gather.full]:
+            connection.paused = self._gather.full
+            if connection.paused:
+                self._selector.unregister(connection.peer)
+            else:
+                self._selector.register(connection.peer, selectors.EVENT_READ, connection)
+
+    @contextmanager
+    def _dropping(self, connection: Connection) -> Iterator[None]:
+        try:
+            yield
+        except WireError as error:
+            self._drop(connection, error)
+
+    def _drop(self, connection: Connection, error: WireError) -> None:
+        if connection not in self._connections:
+            return
+        self._connections.remove(connection)
+        if not connection.paused:
+            self._selector.unregister(connection.peer)
+        connection.peer.close()
+        if connection.process == "line":
+            self._desk.line_present = False
+        elif connection.process == "vision":
+            self._desk.loaded = None
+        if not isinstance(error, PeerGone):
+            self._alarm(Trouble.PEER_DROPPED, f"{connection.process or 'a peer'} was dropped: {error}")
+
+    def _alarm(self, code: Trouble, text: str) -> None:
+        _say(f"{code.value}: {text}")
+        self._gather.alarm(code, text, self._desk.arm.batch)
+
+
+def main(station_path: Path) -> int:
+    """Run the recorder of a station until SIGTERM; return the exit status (78: it cannot start as configured)."""
+    try:
+        station = config.load(station_path)
+        registers = load_map()
+        pins = Pins(config.digest(station_path), registers.digest, release(), registers.flags["permitted"])
+        ledger = Ledger(config.state_dir() / LEDGER)
+    except (ConfigError, LedgerError, OSError) as error:
+        _say(str(error))
+        return EXIT_CONFIG
+    with contextlib.closing(ledger):
+        return _serve(station, ledger, pins)
+
+
+def release() -> str:
+    """Return the version of the installed release, `dev` in a bare checkout."""
+    try:
+        return importlib.metadata.version("linewarden")
+    except importlib.metadata.PackageNotFoundError:
+        return "dev"
+
+
+def _serve(station: Station, ledger: Ledger, pins: Pins) -> int:
+    try:
+        listener = Listener(config.runtime_dir() / SOCKET)
+    except (ConfigError, OSError) as error:
+        _say(f"{SOCKET}: {error}; check the runtime directory")
+        return EXIT_CONFIG
+    recorder = Recorder(station, ledger, pins, listener)
+    with contextlib.closing(listener), contextlib.closing(recorder), _stop_signal() as stop:
+        notify.ready("recording")
+        recorder.run(stop)
+        notify.stopping("stopped")
+    return 0
+
+
+@contextmanager
+def _stop_signal() -> Iterator[int]:
+    """Yield a file descriptor that becomes readable at SIGTERM or SIGINT."""
+    reader, writer = socket.socketpair()
+    with reader, writer:
+        writer.setblocking(False)
+        signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)
+        try:
+            yield reader.fileno()
+        finally:
+            signal.set_wakeup_fd(-1)
+
+
+def _fitting(resume: Resume) -> Resume:
+    """Return Resume with the newest permits that fit into one message; older ones keep the batch open."""
+    while resume.permitted:
+        try:
+            encode(resume)
+        except WireError:
+            half = (len(resume.permitted) + 1) // 2
+            resume = msgspec.structs.replace(resume, permitted=resume.permitted[half:])
+        else:
+            break
+    return resume
+
+
+def _expect(connection: Connection, process: str, message: Message) -> None:
+    if connection.process != process:
+        name = type(message).__name__
+        raise WireError(f"{name} came from {connection.process or 'a peer without Hello'}, only {process} sends it")
+
+
+def _say(text: str) -> None:
+    print(f"recorder: {text}", file=sys.stderr, flush=True)

@@ -1,0 +1,214 @@
+"""What the recorder reads from the ledger: the open batch, what `line` needs after a restart, facts for the report."""
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+from daemon.recorder.batch import (
+    RELEASED,
+    AlarmFact,
+    BatchFacts,
+    BatchRecord,
+    BatchState,
+    Gap,
+    LaneFacts,
+    Pace,
+    Rules,
+    Run,
+    Totals,
+)
+from daemon.recorder.rows import permit_row
+from daemon.units import JudgedView, Outcome, UnitId
+from daemon.wire import PermitRow, Resume
+
+REPORTED_ALARMS = 60
+RESUMED_UNITS = 256
+LONGEST_TALLY = 100
+
+BATCH = """SELECT id, state, bundle, recipe, bundle_name, recipe_name, configuration, actor, reason,
+  opened_wall_ns, opened_clock, closed_wall_ns, closed_clock FROM batch"""
+PERMITS = """SELECT p.epoch, p.lane, p.number, p.batch, p.configuration, p.verdict, p.bundle, p.views, p.created_ns,
+  p.last_edge_ns, p.frame_ns, p.inferred_ns, p.inference_ns, p.judged_ns, p.permit_ns, p.closed_ns
+FROM permit AS p LEFT JOIN unit AS u USING (epoch, lane, number)
+WHERE p.batch = ? AND u.number IS NULL ORDER BY p.rowid"""
+LANES = """SELECT epoch, lane FROM unit WHERE batch = :batch UNION SELECT epoch, lane FROM permit WHERE batch = :batch
+UNION SELECT epoch, lane FROM gap WHERE batch = :batch UNION SELECT epoch, lane FROM plc_totals WHERE batch = :batch"""
+TOTALS = """SELECT created - created_before, max(passed - passed_before, 0), max(diverted - diverted_before, 0),
+  first, last
+FROM plc_totals WHERE batch = ? AND epoch = ? AND lane = ?"""
+RUNS = """SELECT min(number), max(number) FROM (
+  SELECT number, number - row_number() OVER (ORDER BY number) AS island
+  FROM unit WHERE batch = ? AND epoch = ? AND lane = ?)
+GROUP BY island ORDER BY 1"""
+SHARING = """SELECT u.epoch, u.lane, u.number FROM unit_view AS v JOIN unit AS u USING (epoch, lane, number)
+WHERE v.frame_camera = ? AND v.frame_session = ? AND v.frame_id = ? AND v.region = ? AND u.outcome = 'accepted'
+  AND (u.epoch, u.lane, u.number) <> (?, ?, ?) LIMIT 1"""
+OPENED = """SELECT outcome, plc_flags & ? <> 0 AS gate, count(*) FROM unit
+WHERE batch = ? AND epoch = ? AND lane = ? GROUP BY outcome, gate"""
+UNPERMITTED = """SELECT count(*) FROM unit AS u LEFT JOIN permit AS p USING (epoch, lane, number)
+WHERE u.batch = ? AND u.outcome = 'accepted' AND p.number IS NULL"""
+FOREIGN = """SELECT count(*) FROM unit AS u LEFT JOIN permit AS p USING (epoch, lane, number)
+WHERE u.batch = :batch AND u.outcome = 'accepted' AND (u.configuration <> :configuration
+  OR coalesce(nullif(u.bundle, ''), p.bundle, '') <> :bundle
+  OR ifnull(p.configuration, :configuration) <> :configuration OR ifnull(p.bundle, :bundle) <> :bundle)"""
+RECORDED = "SELECT epoch, lane, number FROM unit ORDER BY rowid DESC LIMIT ?"
+ANY_ROW = (
+    "SELECT EXISTS (SELECT 1 FROM unit WHERE batch = :batch) OR EXISTS (SELECT 1 FROM permit WHERE batch = :batch)"
+)
+STRAY = """SELECT count(*) FROM unit WHERE epoch = ? AND lane = ? AND outcome = 'accepted'
+AND batch NOT IN (SELECT id FROM batch)"""
+ALARMS = """SELECT at_ns, code, text, state, epoch, lane, number FROM alarm WHERE batch = ?
+ORDER BY rowid DESC LIMIT ?"""
+
+
+def open_batch(db: sqlite3.Connection) -> BatchRecord | None:
+    """Return the open batch."""
+    return _batch(db.execute(f"{BATCH} WHERE state = 'open'").fetchone())
+
+
+def batch(db: sqlite3.Connection, name: str) -> BatchRecord | None:
+    """Return the batch of that id."""
+    return _batch(db.execute(f"{BATCH} WHERE id = ?", (name,)).fetchone())
+
+
+def last_report(db: sqlite3.Connection) -> str:
+    """Return the report stored with the batch opened last among the closed ones, or an empty text."""
+    found = db.execute("SELECT report FROM batch WHERE state = 'closed' ORDER BY rowid DESC LIMIT 1").fetchone()
+    return str(found[0]) if found else ""
+
+
+def resume(db: sqlite3.Connection) -> Resume:
+    """Return what a line that connects has to know; without an open batch only the newest epoch.
+
+    `recorded` are the newest rows of any batch: more than the PLC's ring of closed units holds.
+    """
+    found = db.execute("SELECT id, since_epoch FROM batch WHERE state = 'open'").fetchone()
+    if found is None:
+        return Resume(last_epoch(db), [])
+    name, since = found
+    newest = [UnitId(*row) for row in db.execute(RECORDED, (RESUMED_UNITS,))]
+    running = bool(db.execute(ANY_ROW, {"batch": name}).fetchone()[0])
+    return Resume(last_epoch(db), permits_without_unit(db, name), since, newest, running)
+
+
+def last_epoch(db: sqlite3.Connection) -> int:
+    """Return the newest epoch on record, 0 when none."""
+    tables = ("unit", "permit", "gap", "plc_totals")
+    return max(_count(db, f"SELECT coalesce(max(epoch), 0) FROM {table}") for table in tables)
+
+
+def acknowledged(db: sqlite3.Connection, session: int) -> int:
+    """Return the acknowledged sequence number of a life of line, 0 for a new one."""
+    return _count(db, "SELECT coalesce(max(acknowledged), 0) FROM session WHERE session = ?", session)
+
+
+def permits_without_unit(db: sqlite3.Connection, name: str) -> list[PermitRow]:
+    """Return the permits of a batch whose unit has no row, oldest first."""
+    return [permit_row(row) for row in db.execute(PERMITS, (name,))]
+
+
+def stored_unit(db: sqlite3.Connection, unit: UnitId) -> tuple[bytes, str]:
+    """Return (digest, outcome) of a unit that is on record."""
+    sql = "SELECT digest, outcome FROM unit WHERE epoch = ? AND lane = ? AND number = ?"
+    row: tuple[bytes, str] = db.execute(sql, (unit.epoch, unit.lane, unit.number)).fetchone()
+    return row
+
+
+def sharing(db: sqlite3.Connection, unit: UnitId, view: JudgedView) -> UnitId | None:
+    """Return another accepted unit to which the same look is credited."""
+    key = (view.key.camera, view.key.session, view.key.frame_id, view.view.region)
+    found = db.execute(SHARING, (*key, unit.epoch, unit.lane, unit.number)).fetchone()
+    return UnitId(*found) if found else None
+
+
+def stored_permit(db: sqlite3.Connection, unit: UnitId) -> bytes:
+    """Return the digest of a permit that is on record."""
+    sql = "SELECT digest FROM permit WHERE epoch = ? AND lane = ? AND number = ?"
+    return bytes(db.execute(sql, (unit.epoch, unit.lane, unit.number)).fetchone()[0])
+
+
+def units(db: sqlite3.Connection, name: str) -> int:
+    """Return how many unit rows a batch has."""
+    return _count(db, "SELECT count(*) FROM unit WHERE batch = ?", name)
+
+
+def facts(db: sqlite3.Connection, record: BatchRecord, unstored: int, rules: Rules) -> BatchFacts:
+    """Collect everything the closing rule and the report look at, from the ledger alone."""
+    name = record.id
+    places = db.execute(LANES, {"batch": name}).fetchall()
+    newest = max((epoch for epoch, _ in places), default=0)
+    lanes = [_lane(db, (name, epoch, lane), epoch == newest, rules) for epoch, lane in places]
+    pinned = {"batch": name, "configuration": record.configuration, "bundle": record.bundle}
+    return BatchFacts(
+        batch=record,
+        outcomes=_tally(db, "outcome", name),
+        reasons=_tally(db, "reason", name, "reason <> 'none'"),
+        defects=_tally(db, "defect", name, "defect <> ''"),
+        lanes=lanes,
+        open_permits=[permit.unit for permit in permits_without_unit(db, name)],
+        gaps=_gaps(db, name),
+        conflicts=_count(db, "SELECT count(*) FROM conflict WHERE batch = ?", name),
+        unstored=unstored,
+        unpermitted=_count(db, UNPERMITTED, name) if rules.automatic else 0,
+        stray=sum(_count(db, STRAY, lane.epoch, lane.lane) for lane in lanes),
+        foreign=int(db.execute(FOREIGN, pinned).fetchone()[0]),
+        paces=_paces(db, name),
+        trigger_to_frame_ns=_spans(db, name, "last_edge_ns", "frame_ns"),
+        frame_to_verdict_ns=_spans(db, name, "frame_ns", "judged_ns"),
+        alarms=_alarms(db, name),
+        alarm_count=_count(db, "SELECT count(*) FROM alarm WHERE batch = ?", name),
+    )
+
+
+def _batch(row: Sequence[Any] | None) -> BatchRecord | None:
+    if row is None:
+        return None
+    name, state, *rest = row
+    return BatchRecord(name, BatchState(state), *rest)
+
+
+def _count(db: sqlite3.Connection, sql: str, *values: Any) -> int:
+    return int(db.execute(sql, values).fetchone()[0])
+
+
+def _tally(db: sqlite3.Connection, column: str, name: str, where: str = "1") -> dict[str, int]:
+    sql = f"SELECT {column}, count(*) FROM unit WHERE batch = ? AND {where} GROUP BY 1 ORDER BY 1 LIMIT {LONGEST_TALLY}"
+    return dict(db.execute(sql, (name,)).fetchall())
+
+
+def _lane(db: sqlite3.Connection, place: tuple[str, int, int], current: bool, rules: Rules) -> LaneFacts:
+    _, epoch, lane = place
+    totals = db.execute(TOTALS, place).fetchone()
+    opened = db.execute(OPENED, (rules.permitted_flag, *place)).fetchall()
+    return LaneFacts(
+        epoch=epoch,
+        lane=lane,
+        totals=Totals(*totals) if totals else None,
+        runs=tuple(Run(first, last) for first, last in db.execute(RUNS, place)),
+        released=sum(count for outcome, gate, count in opened if gate or Outcome(outcome) in RELEASED),
+        current=current,
+    )
+
+
+def _gaps(db: sqlite3.Connection, name: str) -> list[Gap]:
+    sql = "SELECT epoch, lane, first, last, cause FROM gap WHERE batch = ? ORDER BY epoch, lane, first"
+    return [Gap(epoch, lane, Run(first, last), cause) for epoch, lane, first, last, cause in db.execute(sql, (name,))]
+
+
+def _paces(db: sqlite3.Connection, name: str) -> list[Pace]:
+    sql = """SELECT count(*), max(created_ns) - min(created_ns) FROM unit
+    WHERE batch = ? AND created_ns > 0 GROUP BY epoch"""
+    return [Pace(units, span) for units, span in db.execute(sql, (name,))]
+
+
+def _spans(db: sqlite3.Connection, name: str, begin: str, end: str) -> list[int]:
+    sql = f"SELECT {end} - {begin} FROM unit WHERE batch = ? AND {begin} > 0 AND {end} > 0"
+    return [span for (span,) in db.execute(sql, (name,))]
+
+
+def _alarms(db: sqlite3.Connection, name: str) -> list[AlarmFact]:
+    newest = db.execute(ALARMS, (name, REPORTED_ALARMS)).fetchall()
+    return [
+        AlarmFact(at, code, text, state, str(UnitId(*unit)) if unit[0] is not None else "")
+        for at, code, text, state, *unit in reversed(newest)
+    ]
