@@ -1,0 +1,64 @@
+"""The demo documents as `make setup` builds them: signed, admitted together, loadable, and the same again next time."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from daemon.recipe import RecipeRefused, admit, read_recipe
+from demo.build_bundle import UNSCORED, build
+from engines.engine import allocate
+from engines.heads import decode
+from engines.load import load
+from signing.errors import DevelopmentKeyRefused
+from signing.keyring import load_trust
+from signing.sealed import open_directory
+from signing.verify import VerifiedBundle, VerifiedRecipe, verify, verify_recipe
+
+CAMERAS = {"body": (1024, 1280), "crimp": (480, 640)}
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("demo")
+    build(out, UNSCORED)
+    return out
+
+
+def pair(demo: Path, suffix: str = "") -> tuple[VerifiedBundle, VerifiedRecipe]:
+    trust = load_trust(demo / "trust", production=False)
+    with open_directory(demo / f"bundle{suffix}") as bundle, open_directory(demo / f"recipe{suffix}") as recipe:
+        return verify(bundle, trust), verify_recipe(recipe, trust)
+
+
+@pytest.mark.parametrize("suffix", ["", "-other"])
+def test_bundle_and_recipe_fit_each_other_and_run(demo: Path, suffix: str) -> None:
+    bundle, verified = pair(demo, suffix)
+    recipe = read_recipe(verified)
+    admit(recipe, bundle, CAMERAS)
+    assert {view.camera for view in recipe.views} == set(CAMERAS)
+    for view in recipe.views:
+        engine = load(bundle, view.model)
+        out = allocate(engine.outputs)
+        engine.infer(np.full(CAMERAS[view.camera], 128, np.uint8), out)
+        engine.close()
+        scores = decode(bundle.manifest.models[view.model], out)
+        assert set(scores) == set(view.limits)
+        assert all(0.0 <= score <= 1.0 for score in scores.values())
+
+
+def test_the_pairs_do_not_mix(demo: Path) -> None:
+    with pytest.raises(RecipeRefused, match="it is for bundle"):
+        admit(read_recipe(pair(demo)[1]), pair(demo, "-other")[0], CAMERAS)
+
+
+def test_a_second_build_keeps_keys_and_digests(demo: Path) -> None:
+    before, keys = pair(demo), (demo / "trust" / "qa.pub.pem").read_bytes()
+    build(demo, UNSCORED)
+    assert (pair(demo), (demo / "trust" / "qa.pub.pem").read_bytes()) == (before, keys)
+    assert sorted(path.name for path in demo.iterdir()) == ["bundle", "bundle-other", "recipe", "recipe-other", "trust"]
+
+
+def test_production_refuses_the_demo_keys(demo: Path) -> None:
+    with pytest.raises(DevelopmentKeyRefused):
+        load_trust(demo / "trust", production=True)

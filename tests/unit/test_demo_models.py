@@ -1,0 +1,100 @@
+"""The checked-in demo models, on sixty vials rendered here and now, and the papers that came with them."""
+
+import hashlib
+import json
+
+import numpy as np
+import onnx
+import pytest
+
+from demo.dataset import Units, render_units
+from demo.score import SCORE_FILE, Judged, judge
+from demo.spec import FOLDER, load_spec
+from demo.statistics import auroc, clopper_pearson
+from drivers.sim.render import RENDERER_VERSION
+from drivers.sim.render_spec import DefectCode, View, difficulty_digest
+
+SPEC = load_spec()
+NEVER_MISSED = {
+    DefectCode.MISSING_CAP,
+    DefectCode.MISSING_STOPPER,
+    DefectCode.LOW_FILL,
+    DefectCode.HIGH_FILL,
+    DefectCode.CROOKED_CAP,
+}
+
+
+@pytest.fixture(scope="module")
+def fresh() -> tuple[Units, Judged]:
+    units = render_units(seed=77, units=72, workers=1, title="fresh units")
+    return units, judge(SPEC, units)
+
+
+def test_whole_part_defects_are_all_found(fresh: tuple[Units, Judged]) -> None:
+    units, judged = fresh
+    members = [k for k, code in enumerate(units.codes) if code in NEVER_MISSED]
+    assert len(members) == 20
+    assert (judged.unit[members] >= 0.0).all()
+
+
+def test_units_are_told_apart(fresh: tuple[Units, Judged]) -> None:
+    units, judged = fresh
+    bad = np.array([code is not None for code in units.codes])
+    assert bad.sum() == 36
+    assert auroc(judged.unit, bad) > 0.97
+    assert (judged.unit[~bad] >= 0.0).sum() <= 2
+
+
+def test_most_verdicts_name_the_right_defect(fresh: tuple[Units, Judged]) -> None:
+    units, judged = fresh
+    strongest = judged.margins.argmax(axis=1)
+    named = [judged.names[strongest[k]][1] is code for k, code in enumerate(units.codes) if code]
+    assert np.mean(named) > 0.9
+
+
+@pytest.mark.parametrize("view", list(View))
+def test_graph_is_small_whole_and_takes_raw_pixels(view: View) -> None:
+    model = SPEC.views[view]
+    raw = (FOLDER / model.file).read_bytes()
+    graph = onnx.load_from_string(raw)
+    assert len(raw) <= 1_000_000
+    assert all(tensor.data_location != onnx.TensorProto.EXTERNAL for tensor in graph.graph.initializer)
+    assert [entry.version for entry in graph.opset_import if not entry.domain] == [17]
+    (image,), (scores,) = graph.graph.input, graph.graph.output
+    shape = [dimension.dim_value for dimension in image.type.tensor_type.shape.dim]
+    assert (image.name, image.type.tensor_type.elem_type) == ("image", onnx.TensorProto.UINT8)
+    assert shape == [1, 1, model.input.height, model.input.width]
+    assert scores.name == "scores"
+    assert [d.dim_value for d in scores.type.tensor_type.shape.dim] == [1, len(model.classes)]
+
+
+def test_spec_is_consistent() -> None:
+    for view, model in SPEC.views.items():
+        assert len(model.thresholds) == len(model.classes)
+        assert all(0.0 < value < 1.0 for value in model.thresholds), view
+    named = {code for model in SPEC.views.values() for code in model.classes}
+    assert named == set(SPEC.channels) == set(DefectCode)
+
+
+def test_score_sheet_belongs_to_these_models_and_this_difficulty() -> None:
+    sheet = json.loads(SCORE_FILE.read_text(encoding="utf-8"))
+    for view, model in SPEC.views.items():
+        row = sheet["models"][view]
+        assert row["sha256"] == hashlib.sha256((FOLDER / model.file).read_bytes()).hexdigest()
+        assert list(row["thresholds"].values()) == list(model.thresholds)
+    assert sheet["held_out"]["defects_toml_sha256"] == difficulty_digest()
+    assert sheet["held_out"]["renderer_version"] == RENDERER_VERSION
+    assert sheet["held_out"]["units"] >= 2000
+    assert sheet["auroc"] >= 0.99
+
+
+def test_clopper_pearson_agrees_with_published_values() -> None:
+    """Rule of three and a table value: 0 of 111, 1 of 10 and 10 of 10 at 95 %."""
+    assert clopper_pearson(0, 111) == pytest.approx((0.0, 0.03269), abs=2e-5)
+    assert clopper_pearson(1, 10) == pytest.approx((0.00253, 0.44502), abs=2e-5)
+    assert clopper_pearson(10, 10) == pytest.approx((0.69150, 1.0), abs=2e-5)
+
+
+def test_auroc_counts_pairs_and_halves_ties() -> None:
+    scores = np.array([0.1, 0.4, 0.4, 0.8])
+    assert auroc(scores, np.array([False, False, True, True])) == pytest.approx(3.5 / 4)
