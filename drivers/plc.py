@@ -139,6 +139,7 @@ class Plc:
         self.state = 0
         self.epoch_proposal = 0
         self.back_read = False
+        self.edges_until_ns = 0
 
     def fileno(self) -> int:
         return self._link.fileno()
@@ -237,6 +238,7 @@ class Plc:
         yield Snapshot(fixed, lanes, reply.received_ns)
         self._want(words)
         yield from self._fetch()
+        self._drained()
 
     def _started(self, fixed: dict[str, int]) -> Iterator[Event]:
         starts, forgotten = fixed["starts"], self.epoch and fixed["epoch_nonce_granted"] != self._nonce
@@ -290,6 +292,12 @@ class Plc:
                 yield self._entry(ring, reply.index, entry)
             self._heads[ring, reply.index] = expected
         self._next_poll_ns = 0
+        self._drained()
+
+    def _drained(self) -> None:
+        """Note until when every edge is known: the last status read whose edge rings were read to their heads."""
+        if all(self._heads[key] == head for key, head in self._wanted.items() if key[0] == "edge"):
+            self.edges_until_ns = self._read_at[0]
 
     def _entry(self, ring: str, index: int, e: dict[str, int]) -> Event:
         at_ns, uncertainty = self._clock.to_monotonic(e["time_us"])

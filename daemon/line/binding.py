@@ -15,6 +15,7 @@ from daemon.units import Evidence, FrameKey, Reason, UnitId
 
 CONFIRM = 3
 REMEMBER = 64
+SYNC_SHOT = "sync shot"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,7 @@ class Binder:
         self._edges: OrderedDict[int, _Open] = OrderedDict()
         self._frames: OrderedDict[FrameKey, Evidence] = OrderedDict()
         self._used: OrderedDict[FrameKey, None] = OrderedDict()
+        self._feed_ns = 0
 
     @property
     def synced(self) -> bool:
@@ -107,6 +109,10 @@ class Binder:
     def configure(self, settings: Settings) -> None:
         """Take the window of a newly armed recipe."""
         self._settings = settings
+
+    def feed(self, until_ns: int) -> None:
+        """Every edge before this time was handed over; a frame without an edge is no contradiction before that."""
+        self._feed_ns = until_ns
 
     def session(self, session: int) -> list[Decision]:
         """A new acquisition began (0 = none): its counts have nothing to do with the old ones."""
@@ -147,6 +153,8 @@ class Binder:
             cause = "exposed after it was received: the camera clock is wrong"
             return [Stray(evidence.key, cause), *self._lose_sync(cause)]
         self._frames[evidence.key] = evidence
+        if len(self._frames) > REMEMBER:
+            return self._lose_sync("too many frames wait for their edges")
         return self.tick(now_ns)
 
     def tick(self, now_ns: int) -> list[Decision]:
@@ -181,8 +189,13 @@ class Binder:
         if k not in self._edges:
             return self._unknown_edge(evidence, k, now_ns)
         entry = self._edges[k]
+        apart_ns = evidence.exposed_ns - entry.edge.at_ns
+        if abs(apart_ns) > self._settings.window_ns:
+            return self._lose_sync(f"count says edge {k}, time is {apart_ns / 1e6:.1f} ms from it")
         if not self._time_agrees(evidence, entry.edge):
-            return self._lose_sync(f"count says edge {k}, time does not")
+            del self._frames[evidence.key]
+            age_ms, known_ms = (evidence.received_ns - entry.edge.at_ns) / 1e6, entry.edge.uncertainty_ns / 1e6
+            return [Stray(evidence.key, f"arrived {age_ms:.1f} ms after its edge, known to {known_ms:.1f} ms")]
         if not self._alone(evidence, entry.edge):
             return self._lose_sync(f"edge {k} is ambiguous")
         del self._frames[evidence.key]
@@ -190,12 +203,12 @@ class Binder:
             return [Stray(evidence.key, f"edge {k} was given up or used")]
         entry.waiting = False
         unit = entry.edge.unit
-        return [Stray(evidence.key, "sync shot")] if unit is None else [Bind(unit, entry.edge.shot, evidence)]
+        return [Stray(evidence.key, SYNC_SHOT)] if unit is None else [Bind(unit, entry.edge.shot, evidence)]
 
     def _unknown_edge(self, evidence: Evidence, k: int, now_ns: int) -> list[Decision]:
         if self._near(evidence):
             return self._lose_sync(f"time names an edge, the count edge {k} that is not known")
-        if now_ns - evidence.received_ns > self._settings.wait_ns:
+        if self._feed_ns > evidence.received_ns and now_ns - evidence.received_ns > self._settings.wait_ns:
             return self._lose_sync(f"the camera counted edge {k}, the line did not")
         return []
 
@@ -212,10 +225,11 @@ class Binder:
         near[0].waiting = False
         offset = evidence.edge_count - near[0].edge.k
         self._streak = [*self._streak, offset] if set(self._streak) <= {offset} else [offset]
+        stray = Stray(key, "camera not synchronised" if near[0].edge.unit else SYNC_SHOT)
         if len(self._streak) < CONFIRM:
-            return [Stray(key, "camera not synchronised")]
+            return [stray]
         self._offset, self._streak = offset, []
-        return [Stray(key, "camera not synchronised"), Synced(offset)]
+        return [stray, Synced(offset)]
 
     def _count_says(self, evidence: Evidence) -> int:
         return evidence.edge_count - (self._offset or 0)

@@ -57,7 +57,7 @@ class Desk:
         if quiet:
             self._quiet[key] = now_ns
         row = TABLE[code]
-        self._note(code, f"{row.text}: {text}", now_ns)
+        self.note(code, f"{row.text}: {text}", now_ns)
         if self._latch.strike(code, now_ns):
             self.latched.add(code)
         if row.reaction is Reaction.ABORT:
@@ -75,6 +75,11 @@ class Desk:
             return ""
         return f"{kind} is not possible in state {self.state.name}"
 
+    def resume(self, now_ns: int) -> None:
+        """The line restarted inside a batch: go on at once, vials are on the belt."""
+        self._start(now_ns, "")
+        self._move(Event.DONE, now_ns, "the line restarted inside a batch")
+
     def drive(self, found: list[Condition], synced: bool, empty: bool, now_ns: int) -> int:
         """Let the conditions move the state; return the command bits for the PLC."""
         self._notice(found, now_ns)
@@ -89,24 +94,26 @@ class Desk:
         self._latch.clear()
         self.latched.clear()
         self.first_out = ""
-        self._note("RESET", f"reset by {who}", now_ns)
+        self.note("RESET", f"reset by {who}", now_ns)
         self._move(Event.RESET, now_ns, who)
         return ""
 
     def _start(self, now_ns: int, who: str) -> str:
         self._move(Event.RESET, now_ns, who)
-        self._finish_acting(synced=False, empty=False, now_ns=now_ns)
+        self._finish_acting(synced=False, empty=True, now_ns=now_ns)
         if not self._move(Event.START, now_ns, who):
             return f"start is not possible in state {self.state.name}"
         self._starting_since = now_ns
         return ""
 
     def _notice(self, found: list[Condition], now_ns: int) -> None:
-        unmet = {c.name: c for c in found if not c.met}
-        if self.state in RUNNING:
-            for name in unmet.keys() - self._unmet:
-                self.alarm(unmet[name].code, name, now_ns, quiet=True)
-                self.first_out = self.first_out or unmet[name].name
+        unmet: dict[str, str] = {}
+        for condition in found:
+            if not condition.met:
+                unmet.setdefault(condition.code, condition.name)
+        for code in [code for code in unmet if code not in self._unmet and self.state in RUNNING]:
+            self.first_out = self.first_out or unmet[code]
+            self.alarm(code, unmet[code], now_ns)
         self._unmet = set(unmet)
 
     def _react(self, causes: set[Reaction], now_ns: int) -> None:
@@ -123,7 +130,7 @@ class Desk:
 
     def _finish_acting(self, synced: bool, empty: bool, now_ns: int) -> None:
         waits = {
-            State.STARTING: not synced and now_ns - self._starting_since < START_NS,
+            State.STARTING: not synced and empty and now_ns - self._starting_since < START_NS,
             State.STOPPING: not empty,
         }
         if self.state in ACTING and not waits.get(self.state, False):
@@ -149,12 +156,13 @@ class Desk:
             return False
         self.state = target
         if target not in ACTING:
-            self._note("STATE", f"{target.name}{': ' + why if why else ''}", now_ns)
+            self.note("STATE", f"{target.name}{': ' + why if why else ''}", now_ns)
         elif target is State.ABORTING:
             self.first_out = self.first_out or why
         return True
 
-    def _note(self, code: str, text: str, now_ns: int) -> None:
+    def note(self, code: str, text: str, now_ns: int) -> None:
+        """Put a line into the alarm list without reacting to it."""
         alarm = Alarm(now_ns, code, text, self.state)
         self.alarms.append(alarm)
         self.fresh.append(alarm)

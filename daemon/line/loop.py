@@ -64,10 +64,11 @@ class Line:
         self._watchdog = Watchdog()
         self._arm = Arm("", "", "", "")
         self._loaded: Loaded | None = None
-        self._resume = Resume(0, [])
+        self._resume: Resume | None = None
         self._permitted: set[UnitId] = set()
         self._recorded: set[UnitId] = set()
         self._snapshot: wires.Snapshot | None = None
+        self._strays: list[int] = []
         self._orphans_since = 0
 
     def turn(self) -> None:
@@ -75,12 +76,17 @@ class Line:
         ready = [fd for fd in (self._plc.fileno(), *self._peers.filenos()) if fd >= 0]
         select.select(ready, [], [], TURN_S)
         now = time.monotonic_ns()
-        for event in self._plc.service(now):
+        for event in self._plc.service(now) if self._knows_the_past() else ():
             self._plc_event(event, now)
+        self._stations.feed(self._plc.edges_until_ns)
         for peer, message in self._peers.service(now):
             self._message(peer, message, now)
         self._tick(now)
         self._watchdog.advanced()
+
+    def _knows_the_past(self) -> bool:
+        """The PLC is not spoken to before the recorder said which units it has and which batch is open."""
+        return self._resume is not None and bool(self._arm.batch or not self._resume.running)
 
     def close(self) -> None:
         """Withdraw: the heartbeat stops, so the PLC rejects by itself."""
@@ -102,37 +108,36 @@ class Line:
             case wires.LinkUp():
                 self._ask_epoch()
             case wires.LinkDown():
-                self._desk.alarm("PLC_LINK", event.cause, now, quiet=True)
-                self._do(self._tracker.distrust_all(Reason.LINE_FAULT), now)
+                self._desk.note("PLC_LINK", event.cause, now)
+                self._do(self._tracker.void_all(Reason.LINE_FAULT), now)
             case wires.EpochGranted():
-                self._do(self._tracker.distrust_all(Reason.LINE_FAULT), now)
+                self._do(self._tracker.void_all(Reason.LINE_FAULT), now)
             case wires.PlcRestarted():
                 self._plc_restarted(event, now)
             case wires.Overrun():
                 self._overrun(event, now)
 
     def _ask_epoch(self) -> None:
-        self._plc.ask_epoch(max(self._resume.last_epoch, self._summary.last_epoch) + 1)
+        self._plc.ask_epoch(self._summary.last_epoch + 1)
 
     def _snapshotted(self, snapshot: wires.Snapshot, now: int) -> None:
         before, self._snapshot = self._snapshot, snapshot
-        self._tracker.encoder(snapshot.registers["encoder"])
-        if before is None:
-            return
-        self._stations.speed(before, snapshot)
-        strays = {n: (snapshot.registers[n] - before.registers[n]) & 0xFFFF for n in ("stray_pass", "stray_chute")}
-        if before.registers["starts"] != snapshot.registers["starts"]:
-            return
-        if strays["stray_pass"] and self._desk.state in RUNNING:
-            self._desk.alarm("ESCAPED", f"{strays['stray_pass']} bodies passed that are no unit's", now)
-        if strays["stray_chute"]:
-            self._do(self._tracker.stray_chute(strays["stray_chute"], now), now)
+        if before:
+            self._stations.speed(before, snapshot)
+        strays = [snapshot.registers[name] for name in ("stray_pass", "stray_chute")]
+        old, self._strays = self._strays or strays, strays
+        passed, chute = ((new - was) & 0xFFFF for new, was in zip(strays, old, strict=True))
+        commands, nobodys = self._tracker.stray_pass(passed, now)
+        self._do([*commands, *self._tracker.stray_chute(chute, now)], now)
+        if nobodys and self._arm.batch:
+            self._desk.alarm("ESCAPED", f"{nobodys} bodies passed that are no unit's", now)
 
     def _plc_restarted(self, event: wires.PlcRestarted, now: int) -> None:
         self._desk.alarm("PLC_MEMORY" if event.memory_lost else "PLC_RESTARTED", "new epoch", now)
         for name in self._stations.names:
             self._decide(name, self._stations.binder(name).plc_restarted(), now)
-        self._do(self._tracker.distrust_all(Reason.LINE_FAULT), now)
+        self._do(self._tracker.void_all(Reason.LINE_FAULT), now)
+        self._strays = [0, 0]
         if event.memory_lost:
             self._tracker.memory_lost()
             self._orphans_since = now
@@ -145,12 +150,17 @@ class Line:
 
     def _created(self, event: wires.Created, now: int) -> None:
         unit = UnitId(event.epoch, event.lane, event.number)
-        if not self._arm.batch or unit in self._recorded or unit.epoch < self._resume.since_epoch:
+        if not self._concerns(unit):
             return
         self._summary.created(unit)
         stale = unit.epoch != self._plc.epoch
         refuse = Reason.LINE_DOWN if stale else self._refusal(now)
         self._do(self._tracker.created(unit, event.encoder, event.at_ns, refuse), now)
+
+    def _concerns(self, unit: UnitId) -> bool:
+        """True for a unit of the open batch that has no row yet."""
+        since = self._resume.since_epoch if self._resume else 0
+        return bool(self._arm.batch) and unit not in self._recorded and unit.epoch >= since
 
     def _edge(self, event: wires.EdgeLatched, now: int) -> None:
         name = self._stations.at(event.station)
@@ -162,7 +172,7 @@ class Line:
 
     def _closed(self, event: wires.Closed, now: int) -> None:
         unit = UnitId(event.epoch, event.lane, event.number)
-        if not self._arm.batch or unit in self._recorded or unit.epoch < self._resume.since_epoch:
+        if not self._concerns(unit):
             return
         flag = {name: bool(event.flags & bit) for name, bit in self._flags.items()}
         seen = tracking.Seen(
@@ -221,13 +231,13 @@ class Line:
                 self._plc.back_read = message.running
                 self._summary.last_epoch = message.last_epoch
             return
+        first = not self._arm.batch
         if message.batch != self._arm.batch:
             self._summary.new_batch()
-        resumed = message.batch and not self._arm.batch and self._resume.running
         self._arm = message
         self._configure()
-        if resumed and self._desk.state is State.STOPPED:
-            self._desk.act("start", now, "restart of the line inside a batch")
+        if first and message.batch and self._resume and self._resume.running and self._desk.state is State.STOPPED:
+            self._desk.resume(now)
 
     def _camera_state(self, message: CameraState, now: int) -> None:
         if message.camera not in self._stations.names:
@@ -276,7 +286,7 @@ class Line:
                     self._do(self._tracker.missing(decision.unit, decision.reason), now)
                 case binding.Stray():
                     self._peers.to_vision(Unbound(decision.key))
-                    if self._desk.state is State.EXECUTE:
+                    if self._desk.state is State.EXECUTE and decision.cause != binding.SYNC_SHOT:
                         self._desk.alarm("STRAY_FRAME", f"{camera}: {decision.cause}", now, quiet=True)
                 case binding.Unsynced():
                     self._desk.alarm("CAMERA_UNSYNCED", f"{camera}: {decision.cause}", now, quiet=True)
@@ -313,6 +323,8 @@ class Line:
             self._desk.alarm("TOO_CLOSE", str(finish.unit), now, quiet=True)
 
     def _tick(self, now: int) -> None:
+        if self._snapshot:
+            self._tracker.encoder(self._stations.furthest(self._snapshot, now))
         for name in self._stations.names:
             self._decide(name, self._stations.binder(name).tick(now), now)
         silent = Reason.LATE if self._peers.vision else Reason.ENGINE_FAULT
@@ -370,7 +382,7 @@ class Line:
 
     def _facts(self, now: int) -> Facts:
         registers = self._snapshot.registers if self._snapshot else {}
-        right = registers.get("map_version") == 1 and registers.get("plc_identity") == self._station.plc_identity
+        right = not registers or (registers["map_version"], registers["plc_identity"]) == (1, self._station.plc_identity)
         return Facts(
             link=self._plc.up,
             plc_alive=self._plc.alive(now),

@@ -22,6 +22,7 @@ class Stations:
         self._window_ms, self._min_gap_mm = SLOWEST_NS / 1e6, 0.0
         self._window_ns = SLOWEST_NS
         self._mark: Snapshot | None = None
+        self._counts_per_ns = 0.0
         self.sessions = dict.fromkeys(self._cameras, 0)
 
     @property
@@ -57,9 +58,20 @@ class Stations:
             return
         self._mark = now
         counts = signed_delta(now.registers["encoder"], mark.registers["encoder"])
+        self._counts_per_ns = max(0.0, counts / elapsed)
         if counts > 0:
             gap_ns = self._min_gap_mm * self._counts_per_mm * elapsed / counts
             self._apply(int(gap_ns / 4))
+
+    def furthest(self, snapshot: Snapshot, now_ns: int) -> int:
+        """Return where the belt can be at most by now, in counts; 3 % above its last speed."""
+        age_ns = now_ns - snapshot.at_ns
+        return snapshot.registers["encoder"] + int(1.03 * self._counts_per_ns * age_ns)
+
+    def feed(self, until_ns: int) -> None:
+        """Tell the binders until when all edges are known."""
+        for binder in self._binders.values():
+            binder.feed(until_ns)
 
     def _apply(self, quarter_gap_ns: int) -> None:
         window = min(quarter_gap_ns, int(self._window_ms * 1e6), SLOWEST_NS)

@@ -120,19 +120,20 @@ class Tracker:
         self._settings = settings
         self._units: OrderedDict[UnitId, _Unit] = OrderedDict()
         self._orphans: deque[_Unit] = deque()
+        self._released: deque[_Unit] = deque()
         self._last: dict[int, _Unit] = {}
         self._encoder = 0
 
     def __len__(self) -> int:
-        return len(self._units) + len(self._orphans)
+        return len(self._units) + self.orphans
 
     def configure(self, settings: Settings) -> None:
         """Take the views and limits of a newly armed recipe; only between batches."""
         self._settings = settings
 
     def encoder(self, counts: int) -> None:
-        """The belt's position as last read."""
-        self._encoder = counts
+        """The furthest that the belt can be by now, from its last reading, its speed and the age of the reading."""
+        self._encoder = counts & 0xFFFFFFFF
 
     def created(self, unit: UnitId, encoder: int, at_ns: int, refuse: Reason | None) -> list[Command]:
         """The infeed eye saw a unit; `refuse` is why the line can not accept anything now, if so."""
@@ -177,9 +178,13 @@ class Tracker:
                 commands += self._reject(entry, Reason.UNSYNCED)
         return commands
 
-    def distrust_all(self, reason: Reason) -> list[Command]:
-        """PLC or epoch changed: nothing that was permitted stands."""
-        return [command for entry in self._units.values() for command in self._reject(entry, reason)]
+    def void_all(self, reason: Reason) -> list[Command]:
+        """Link or epoch is gone: who has no permit gets none.
+
+        The PLC zeroes the permits by itself; one that it consumed before was rightly given and stands.
+        """
+        open_units = [entry for entry in self._units.values() if entry.permit is not Permit.GRANTED]
+        return [command for entry in open_units for command in self._reject(entry, reason)]
 
     def judged(self, judged: Judged, now_ns: int, refuse: Reason | None) -> list[Command]:
         """A verdict arrived. Grant only if every condition holds; `refuse` is why the line permits nothing now."""
@@ -247,7 +252,7 @@ class Tracker:
     def closed(self, seen: Seen, permitted: bool) -> list[Command]:
         """The PLC closed a unit. `permitted`: a durable permit row of an earlier life of the line stands for it."""
         entry = self._units.pop(seen.unit, None)
-        if entry is None:
+        if entry is None or (permitted and entry.reason is Reason.LINE_DOWN):
             return self._closed_unknown(seen, permitted)
         outcome, reason = _outcome(entry, seen)
         commands: list[Command] = [_finish(entry, seen, outcome, reason)]
@@ -272,30 +277,48 @@ class Tracker:
         return commands
 
     def memory_lost(self) -> None:
-        """The PLC forgot its units: they wait as orphans for the chute eye to count them."""
-        self._orphans.extend(self._units.values())
+        """The PLC forgot its units: they wait as orphans for the eyes behind the gate to count them.
+
+        The gate rests at divert, so only a unit that was past the decision with its permit can still come out good.
+        """
+        for entry in self._units.values():
+            released = entry.permit in (Permit.GRANTED, Permit.SPENT) and self._past_decision(entry)
+            (self._released if released else self._orphans).append(entry)
         self._units.clear()
         self._last.clear()
 
     def stray_chute(self, bodies: int, at_ns: int) -> list[Command]:
         """The chute eye saw bodies that no unit of the PLC accounts for: they are the oldest orphans."""
-        commands: list[Command] = []
-        for _ in range(min(bodies, len(self._orphans))):
-            commands.append(self._finish_orphan(Outcome.REJECTED, at_ns))
-        return commands
+        return [
+            self._finish_orphan(self._orphans or self._released, Outcome.REJECTED, at_ns)
+            for _ in range(min(bodies, self.orphans))
+        ]
+
+    def stray_pass(self, bodies: int, at_ns: int) -> tuple[list[Command], int]:
+        """The pass eye saw such bodies: released orphans. Return also how many are nobody's."""
+        known = min(bodies, len(self._released))
+        return [self._finish_orphan(self._released, Outcome.ACCEPTED, at_ns) for _ in range(known)], bodies - known
 
     def give_up_orphans(self, at_ns: int) -> list[Command]:
         """Nobody knows where the remaining orphans are."""
-        return [self._finish_orphan(Outcome.QUARANTINED, at_ns) for _ in range(len(self._orphans))]
+        return [
+            self._finish_orphan(self._orphans or self._released, Outcome.QUARANTINED, at_ns)
+            for _ in range(self.orphans)
+        ]
 
     @property
     def orphans(self) -> int:
-        return len(self._orphans)
+        return len(self._orphans) + len(self._released)
 
-    def _finish_orphan(self, outcome: Outcome, at_ns: int) -> Finish:
-        entry = self._orphans.popleft()
-        seen = Seen(entry.id, False, True, outcome is Outcome.REJECTED, False, False, 0, at_ns)
-        return _finish(entry, seen, outcome, entry.reason or Reason.LINE_FAULT)
+    @staticmethod
+    def _finish_orphan(orphans: "deque[_Unit]", outcome: Outcome, at_ns: int) -> Finish:
+        entry = orphans.popleft()
+        passed = outcome is Outcome.ACCEPTED
+        seen = Seen(entry.id, passed, not passed, outcome is Outcome.REJECTED, passed, False, 0, at_ns)
+        return _finish(entry, seen, outcome, Reason.NONE if passed else entry.reason or Reason.LINE_FAULT)
+
+    def _past_decision(self, entry: _Unit) -> bool:
+        return _distance(self._encoder, entry.encoder) >= self._settings.decision_counts
 
     def open_units(self) -> Iterable[UnitId]:
         """Yield the units in flight, oldest first."""

@@ -162,9 +162,11 @@ def run(case: Case, binder_class: type[Binder] = Binder) -> Verdict:
     verdict = Verdict([], 0, case.units, 0)
     now = 0
     for now, _order, kind, what in world.play():
+        binder.feed(now - POLL_NS)
         _note(verdict, world, _step(binder, kind, what, now))
     for _ in range(4):
         now += WAIT_NS
+        binder.feed(now - POLL_NS)
         _note(verdict, world, binder.tick(now))
     return verdict
 

@@ -5,17 +5,22 @@ from binding_world import FAULTS, MS, WAIT_NS, WINDOW_NS, Case, make_case, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from daemon.line.binding import Bind, Binder, Edge, Missing, Settings, Stray, Synced, Unsynced
+from daemon.line.binding import Bind, Binder, Decision, Edge, Missing, Settings, Stray, Synced, Unsynced
 from daemon.units import Evidence, FrameKey, Reason, UnitId
 
 CASES = 3_000
 
 
 class CountOnly(Binder):
-    """Mutant: believes the count alone."""
+    """Mutant: believes the count alone once it has an offset."""
 
-    def _time_agrees(self, evidence: Evidence, edge: Edge) -> bool:
-        return self._count_says(evidence) == edge.k or (self._offset is None and super()._time_agrees(evidence, edge))
+    def _credit(self, evidence: Evidence, now_ns: int) -> list[Decision]:
+        entry = self._edges.get(self._count_says(evidence))
+        if entry is None or not entry.waiting or entry.edge.unit is None:
+            return []
+        del self._frames[evidence.key]
+        entry.waiting = False
+        return [Bind(entry.edge.unit, entry.edge.shot, evidence)]
 
 
 class TimeOnly(Binder):
@@ -140,6 +145,25 @@ def test_frame_that_cannot_be_trusted_is_nobodys(change: dict[str, object]) -> N
     binder.edge(edge(4, now), now)
     decisions = binder.frame(evidence(4, now, **change), now)  # type: ignore[arg-type]  # test values
     assert [type(d) for d in decisions] == [Stray]
+
+
+def test_a_frame_that_came_too_late_costs_its_unit_only() -> None:
+    binder, now = synced_binder()
+    binder.edge(edge(4, now), now)
+    late = binder.frame(evidence(4, now, received_ns=now + 4 * WINDOW_NS), now + 4 * WINDOW_NS)
+    assert [type(d) for d in late] == [Stray]
+    assert binder.synced
+
+
+def test_frames_without_edges_are_no_contradiction_while_the_plc_is_silent() -> None:
+    binder, now = synced_binder()
+    binder.feed(now - 1)
+    assert binder.frame(evidence(4, now), now) == []
+    assert binder.tick(now + 10 * WAIT_NS) == []
+    assert isinstance(binder.edge(edge(4, now), now + 10 * WAIT_NS)[0], Bind)
+    binder.feed(now + 1000 * MS)
+    binder.frame(evidence(6, now + 100 * MS), now + 100 * MS)
+    assert isinstance(binder.tick(now + 100 * MS + WAIT_NS + 1)[0], Unsynced)
 
 
 def test_three_matches_with_one_offset_bring_the_camera_back() -> None:

@@ -146,11 +146,34 @@ def test_orphans_of_a_plc_that_forgot_are_counted_by_the_chute_eye_or_quarantine
     assert outcomes == [Outcome.REJECTED, Outcome.QUARANTINED]
 
 
+def test_an_orphan_past_the_gate_with_its_permit_is_accepted_when_the_pass_eye_counts_it() -> None:
+    tracker = imaged(1)
+    imaged(2, encoder=2000, tracker=tracker)
+    tracker.judged(judged(1), 110 * MS, None)
+    tracker.judged(judged(2), 110 * MS, None)
+    tracker.encoder(11_900)
+    tracker.memory_lost()
+    commands, nobodys = tracker.stray_pass(2, 5)
+    assert [(c.unit, c.outcome) for c in commands if isinstance(c, Finish)] == [(unit(1), Outcome.ACCEPTED)]
+    assert nobodys == 1
+
+
 def test_no_more_than_the_permit_slots_allow_are_in_flight() -> None:
     tracker = Tracker(SETTINGS)
     for n in range(MAX_IN_FLIGHT + 1):
         imaged(n + 1, encoder=n * 1000, tracker=tracker)
     assert not [c for c in tracker.judged(judged(MAX_IN_FLIGHT + 1), 110 * MS, None) if isinstance(c, Grant)]
+
+
+@pytest.mark.parametrize("consumed", [True, False])
+def test_a_permit_given_before_the_link_went_stands_if_the_plc_consumed_it(consumed: bool) -> None:
+    tracker = imaged()
+    tracker.judged(judged(1), 110 * MS, None)
+    assert tracker.void_all(Reason.LINE_FAULT) == []
+    finish = tracker.closed(seen(1, permitted=consumed, passed=consumed, chute=not consumed), False)[0]
+    assert isinstance(finish, Finish)
+    expected = (Outcome.ACCEPTED, Reason.NONE) if consumed else (Outcome.REJECTED, Reason.LINE_FAULT)
+    assert (finish.outcome, finish.reason) == expected
 
 
 def test_frames_of_a_rejected_unit_are_given_back() -> None:
@@ -217,7 +240,7 @@ class Script:
         return self.tracker.distrust("body")
 
     def void(self, _n: int, _flag: bool) -> list[Command]:
-        return self.tracker.distrust_all(Reason.LINE_FAULT)
+        return self.tracker.void_all(Reason.LINE_FAULT)
 
     def tick(self, _n: int, _flag: bool) -> list[Command]:
         return self.tracker.tick(self.now, Reason.LATE)

@@ -1,0 +1,60 @@
+# Linewarden. `make` prints this list; every target sets up what it needs on its own, once.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+PYTHON := .venv/bin/python
+STAMPS := build/stamps
+PACKAGES := daemon drivers engines provisioning signing
+SOURCES := $(PACKAGES) tests demo
+
+UNITS ?= 300
+RATE ?= 600
+ARGS ?=
+
+.PHONY: help setup run test check bench train-demo clean
+
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: setup ## watch 300 vials being inspected at 600 a minute (UNITS=, RATE=, ARGS="--fault kill-vision@100")
+	@.venv/bin/linewarden sim --units $(UNITS) --rate $(RATE) $(ARGS)
+
+test: setup ## run the whole test suite (ARGS="-k name" narrows it)
+	@$(PYTHON) -m pytest $(ARGS)
+
+check: .venv/stamp ## lint, format, types, import contracts, sizes
+	@$(PYTHON) -m ruff check $(wildcard $(SOURCES))
+	@$(PYTHON) -m ruff format --check $(wildcard $(SOURCES))
+	@$(PYTHON) -m mypy
+	@.venv/bin/lint-imports --no-timings 2>/dev/null || .venv/bin/lint-imports
+	@$(PYTHON) -m pytest -q tests/unit/test_sizes.py
+
+bench: setup ## measure latency and rates; a table here, JSON in build/bench.json
+	@$(PYTHON) tests/bench/bench_sim.py --json build/bench.json $(ARGS)
+
+train-demo: setup ## train the demo models again from rendered vials (torch, in its own .venv-train)
+	@scripts/train_demo.sh $(ARGS)
+
+setup: .venv/stamp $(STAMPS)/simline var/demo/stamp ## everything the other targets need; nothing when it is done
+
+$(STAMPS)/system: scripts/setup.sh
+	@mkdir -p $(STAMPS)
+	@scripts/setup.sh system
+	@touch $@
+
+.venv/stamp: setup.cfg pyproject.toml scripts/setup.sh | $(STAMPS)/system
+	@scripts/setup.sh venv
+	@touch $@
+
+$(STAMPS)/simline: $(wildcard drivers/sim/simline/*.c drivers/sim/simline/*.h drivers/sim/simline/*.py) | $(STAMPS)/system
+	@$(MAKE) -s -C drivers/sim/simline
+	@touch $@
+
+var/demo/stamp: $(wildcard demo/*.onnx demo/spec.toml demo/score.json demo/build_bundle.py) .venv/stamp
+	@$(PYTHON) -m demo.build_bundle var/demo
+	@touch $@
+
+clean: ## remove everything that was built or run here (.venv, build, var)
+	@rm -rf .venv .venv-train build var drivers/sim/simline/build *.egg-info

@@ -1,0 +1,169 @@
+"""The command `linewarden`: the tree of its arguments and nothing else. Each leaf is a function of another module.
+
+Exit status: 0 done, 1 it did not work out (one line on stderr says why), 2 wrong arguments, 130 interrupted.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from rich.console import Console
+
+from daemon import config
+from daemon.config import ConfigError
+from drivers.sim.faults import FaultError, FaultName
+from provisioning import bundles, faultplan, places, simrun, status
+from provisioning.boxlink import BoxError
+from provisioning.bundles import BundleRefused
+from provisioning.owners import OwnerError
+from provisioning.places import PlaceError
+from provisioning.sim import Options, SimError
+from provisioning.unitfile import UnitFileError
+
+FAILED, WRONG_ARGUMENTS, INTERRUPTED = 1, 2, 130
+MOST_UNITS = 1_000_000
+SLOWEST, FASTEST = 1.0, 6000.0
+FAILURES = (SimError, BoxError, BundleRefused, ConfigError, OwnerError, PlaceError, UnitFileError)
+
+
+class Parser(argparse.ArgumentParser):
+    """A wrong argument is one line, not a page of usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(WRONG_ARGUMENTS, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit status. Entry point of the console script."""
+    parsed = tree().parse_args(arguments)
+    try:
+        return int(parsed.run(parsed))
+    except FaultError as error:
+        print(f"linewarden: {error}", file=sys.stderr)
+        return WRONG_ARGUMENTS
+    except FAILURES as error:
+        print(f"linewarden: {error}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        print("linewarden: stopped", file=sys.stderr)
+        return INTERRUPTED
+
+
+def tree() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    parser = Parser(prog="linewarden", description="Linewarden, the inspection device beside the line.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_sim(commands.add_parser("sim", help="run the line in a box and the daemons, from first vial to batch report"))
+    _add_status(commands.add_parser("status", help="show the running line"))
+    why = commands.add_parser("why", help="say what stands between now and Execute, and what to do")
+    _runtime(why)
+    why.set_defaults(run=_why)
+    _add_config(commands.add_parser("config", help="read the station document").add_subparsers(required=True))
+    _add_bundle(commands.add_parser("bundle", help="check signed bundles and recipes").add_subparsers(required=True))
+    return parser
+
+
+def _add_sim(parser: argparse.ArgumentParser) -> None:
+    names = ", ".join(sorted(FaultName))
+    parser.add_argument("--units", type=_units, default=300, metavar="N", help="vials to inspect (default 300)")
+    parser.add_argument("--rate", type=_rate, default=600.0, metavar="R", help="vials per minute (default 600)")
+    parser.add_argument("--seed", type=int, default=1, metavar="S", help="seed of everything random (default 1)")
+    parser.add_argument("--report", type=Path, metavar="FILE.json", help="write the report there as well")
+    parser.add_argument("--headless", action="store_true", help="plain progress lines instead of the live view")
+    parser.add_argument(
+        "--fault", action="append", default=[], metavar="NAME@UNIT", help=f"play a fault at that vial; names: {names}"
+    )
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="use and keep this empty folder for the run")
+    for name, what in (("bundle", "bundle"), ("recipe", "recipe"), ("trust", "trust store")):
+        parser.add_argument(f"--{name}", type=Path, metavar="DIR", help=f"another {what} than the demo's")
+    parser.set_defaults(run=_sim)
+
+
+def _add_status(parser: argparse.ArgumentParser) -> None:
+    shape = parser.add_mutually_exclusive_group()
+    shape.add_argument("--watch", action="store_true", help="keep it on the screen")
+    shape.add_argument("--json", action="store_true", help="print it as JSON")
+    _runtime(parser)
+    parser.set_defaults(run=_status)
+
+
+def _add_config(commands: "argparse._SubParsersAction[Parser]") -> None:
+    dump = commands.add_parser("dump", help="each setting, its value and where it came from")
+    dump.add_argument("--station", type=Path, metavar="FILE", help="station file (default: the running device's)")
+    dump.add_argument("--json", action="store_true", help="print it as JSON")
+    dump.set_defaults(run=_config_dump)
+
+
+def _add_bundle(commands: "argparse._SubParsersAction[Parser]") -> None:
+    verify = commands.add_parser("verify", help="check signatures, files and graphs, load nothing")
+    verify.add_argument("directory", type=Path, metavar="DIR", help="a bundle or a recipe")
+    verify.add_argument("--trust", type=Path, metavar="DIR", help="trust store (default: the demo's)")
+    verify.add_argument("--production", action="store_true", help="refuse development keys, as a real device does")
+    verify.set_defaults(run=_bundle_verify)
+
+
+def _runtime(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--runtime", type=Path, metavar="DIR", help="runtime folder (default: the device that runs here)"
+    )
+
+
+def _units(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_UNITS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of vials from 1 to {MOST_UNITS}")
+    return int(text)
+
+
+def _rate(text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0.0
+    if not SLOWEST <= rate <= FASTEST:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a rate from {SLOWEST:g} to {FASTEST:g} vials per minute")
+    return rate
+
+
+def _sim(parsed: argparse.Namespace) -> int:
+    faults = faultplan.plan(parsed.fault, parsed.units)
+    options = Options(parsed.units, parsed.rate, parsed.seed, faults, parsed.report, parsed.headless, parsed.keep)
+    return simrun.run(options, parsed.bundle, parsed.recipe, parsed.trust)
+
+
+def _status(parsed: argparse.Namespace) -> int:
+    runtime, console = places.find_runtime(parsed.runtime), Console()
+    if parsed.watch:
+        status.watch(runtime, console)
+    elif parsed.json:
+        status.show_json(runtime, console)
+    else:
+        status.show(runtime, console)
+    return 0
+
+
+def _why(parsed: argparse.Namespace) -> int:
+    return 0 if status.why(places.find_runtime(parsed.runtime), Console()) else FAILED
+
+
+def _config_dump(parsed: argparse.Namespace) -> int:
+    rows = config.dump(places.find_station(parsed.station))
+    if parsed.json:
+        print(json.dumps([{"key": key, "value": value, "origin": origin} for key, value, origin in rows], indent=2))
+        return 0
+    widest = max(len(key) for key, _, _ in rows)
+    for key, value, origin in rows:
+        print(f"{key:<{widest}}  {value:<40}  {origin}")
+    return 0
+
+
+def _bundle_verify(parsed: argparse.Namespace) -> int:
+    trust = parsed.trust or places.working() / "demo" / "trust"
+    print(bundles.verify_directory(parsed.directory, trust, production=parsed.production))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,162 @@
+"""`linewarden sim` as a person types it: the box and all daemons for real, clean and with every fault.
+
+What may depend on the machine's speed (late units, milliseconds) is not asserted here; that a batch closes, that
+nothing escapes and that no verdict comes from another vial's pixels must hold however slow the machine is.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from drivers.sim.faults import FaultName
+from provisioning import places, simstation
+from provisioning.faultplan import EXPECTED
+
+ROOT = Path(__file__).resolve().parents[2]
+SCHEMA = json.loads((ROOT / "docs/interfaces/report-v1.schema.json").read_bytes())
+LIMIT_S = 110.0
+SIM = (sys.executable, "-m", "provisioning.cli", "sim", "--headless")
+
+F = FaultName
+ROUNDS = {
+    "edges": (F.EDGE_LOST, F.EDGE_EXTRA, F.EDGE_LATE, F.BUSY_TRIGGER, F.DOUBLE_TRIGGER),
+    "frames": (F.FRAME_LOST, F.FRAME_DUP, F.FRAME_REORDER, F.INCOMPLETE_FRAME, F.STALE_BUFFER),
+    "cameras": (F.CAMERA_LOSS, F.CAMERA_RESTART, F.KILL_CAMERA),
+    "vision": (F.KILL_VISION, F.HANG_VISION, F.LATE_VERDICT, F.WRONG_DIGEST),
+    "recorder": (F.RECORDER_FULL, F.KILL_RECORDER),
+    "plc": (F.PLC_LINK_DOWN, F.PLC_RESTART, F.RESTART_SAME_NUMBERS),
+    "line": (F.KILL_LINE, F.HANG_LINE),
+}
+
+
+def _built() -> bool:
+    try:
+        simstation.demo_documents()
+    except places.PlaceError:
+        return False
+    return True
+
+
+pytestmark = pytest.mark.skipif(not _built(), reason="needs the demo documents and simline.cti: make setup")
+
+
+def _sim(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [*SIM, "--keep", str(folder), *arguments]
+    return subprocess.run(
+        command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=LIMIT_S, check=False
+    )
+
+
+def _report(folder: Path) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads((folder / "report.json").read_bytes())
+    Draft202012Validator(SCHEMA).validate(document)
+    return document
+
+
+def _assert_clean(folder: Path, done: "subprocess.CompletedProcess[str]") -> dict[str, Any]:
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr
+    report = _report(folder)
+    assert report["closed"]
+    assert (report["truth"]["misbound"], report["truth"]["escaped"]) == (0, 0)
+    units = report["units"]
+    assert units["in"] == sum(units[name] for name in ("accepted", "rejected", "undecided", "sampled", "removed"))
+    return report
+
+
+def test_a_batch_runs_closes_and_leaves_report_and_pictures(tmp_path: Path) -> None:
+    folder, copy = tmp_path / "run", tmp_path / "r.json"
+    done = _sim(folder, "--units", "60", "--rate", "1200", "--seed", "5", "--report", str(copy))
+    report = _assert_clean(folder, done)
+    assert report["units"]["in"] == report["plc"]["created"] == 60
+    assert report["plc"]["passed"] == report["units"]["accepted"] > 0
+    assert report["latency_ms"]["trigger_to_permit"]["n"] >= report["units"]["accepted"]
+    assert report["latency_ms"]["bare_inference"]["n"] >= 200
+    assert json.loads(copy.read_bytes()) == report
+    assert (folder / "rejects" / "contact-sheet.png").exists()
+    assert str(copy) in done.stdout
+    assert not (folder / simstation.RUNTIME_LINK).is_symlink()
+
+
+def test_the_rounds_play_every_fault() -> None:
+    assert sorted(fault for faults in ROUNDS.values() for fault in faults) == sorted(FaultName)
+
+
+@pytest.mark.parametrize("name", ROUNDS)
+def test_under_faults_the_batch_closes_and_nothing_escapes(name: str, tmp_path: Path) -> None:
+    """One fault every 50 vials: time for the one before to be over, and for the line to be in step again."""
+    faults = ROUNDS[name]
+    orders = [word for n, fault in enumerate(faults) for word in ("--fault", f"{fault}@{15 + 50 * n}")]
+    done = _sim(tmp_path / "run", "--units", str(45 + 50 * len(faults)), "--rate", "1000", *orders)
+    report = _assert_clean(tmp_path / "run", done)
+    assert [fault["name"] for fault in report["faults"]] == list(faults)
+    for fault in report["faults"]:
+        assert fault["end_ns"], f"{fault['name']} was not over at the end"
+        assert fault["resets"] == EXPECTED[FaultName(fault["name"])].resets.value
+
+
+@pytest.mark.parametrize("document", ["bundle", "recipe"])
+def test_a_flipped_byte_in_any_file_ends_the_run_before_it_begins(document: str, tmp_path: Path) -> None:
+    original = getattr(simstation.demo_documents(), document)
+    for number, path in enumerate(sorted(path for path in original.rglob("*") if path.is_file())):
+        copy = tmp_path / f"{document}-{number}"
+        shutil.copytree(original, copy)
+        damaged = copy / path.relative_to(original)
+        content = bytearray(damaged.read_bytes())
+        content[len(content) // 2] ^= 1
+        damaged.write_bytes(content)
+        done = _sim(tmp_path / f"run-{number}", "--units", "10", f"--{document}", str(copy))
+        assert done.returncode == 1, path
+        assert len(done.stderr.splitlines()) == 1, done.stderr
+        assert not (tmp_path / f"run-{number}").exists()
+
+
+def _await(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + LIMIT_S
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def _ask(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "provisioning.cli", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+
+
+def test_a_running_line_can_be_asked_and_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    runtime = folder / simstation.RUNTIME_LINK
+    command = [*SIM, "--keep", str(folder), "--units", "5000"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as sim:
+        _await(lambda: '"EXECUTE"' in _ask("status", "--json", "--runtime", str(runtime)).stdout)
+        assert "LINEWARDEN" in _ask("status", "--runtime", str(runtime)).stdout
+        _await(lambda: _ask("why", "--runtime", str(runtime)).returncode == 0)
+        started = runtime.resolve()
+        sim.send_signal(signal.SIGINT)
+        _, errors = sim.communicate(timeout=LIMIT_S)
+    assert (sim.returncode, errors.decode()) == (130, "linewarden: stopped\n")
+    assert not started.exists()
+    assert _mentioning(str(folder)) == []
+
+
+def _mentioning(text: str) -> list[str]:
+    """Command lines of living processes that name `text`."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal() and int(entry.name) != os.getpid():
+            try:
+                words = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+            except OSError:
+                continue
+            if text in words:
+                found.append(words)
+    return found

@@ -1,0 +1,96 @@
+"""The unit files as systemd itself reads them, without a running systemd, and the planes they keep apart."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SYSTEMD = Path(__file__).resolve().parents[2] / "systemd"
+INTERPRETER = "/opt/linewarden/.venv/bin/python"
+UNITS = sorted(path.name for path in SYSTEMD.iterdir() if path.suffix in (".service", ".target"))
+SERVICES = [name for name in UNITS if name.endswith(".service")]
+FAMILIES = {
+    "linewarden-line.service": {"AF_UNIX", "AF_INET"},
+    "linewarden-camera@.service": {"AF_UNIX", "AF_INET", "AF_NETLINK"},
+    "linewarden-vision.service": {"AF_UNIX"},
+    "linewarden-recorder.service": {"AF_UNIX"},
+}
+
+ANALYZE = shutil.which("systemd-analyze")
+needs_analyze = pytest.mark.skipif(ANALYZE is None, reason="needs systemd-analyze: apt-get install systemd")
+
+
+def _values(name: str, key: str) -> list[str]:
+    lines = (SYSTEMD / name).read_text(encoding="utf-8").splitlines()
+    return [line.split("=", 1)[1] for line in lines if line.startswith(f"{key}=")]
+
+
+def _run(*command: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, input=text, check=False, timeout=60)
+
+
+@needs_analyze
+@pytest.mark.parametrize("name", UNITS)
+def test_systemd_understands_every_line(name: str, tmp_path: Path) -> None:
+    for path in SYSTEMD.iterdir():
+        text = path.read_text(encoding="utf-8").replace(INTERPRETER, sys.executable)
+        (tmp_path / path.name.replace("@.", "@body.")).write_text(text)
+    unit = tmp_path / name.replace("@.", "@body.")
+    found = _run(str(ANALYZE), "verify", "--recursive-errors=no", "--man=no", str(unit))
+    assert (found.returncode, found.stderr) == (0, "")
+
+
+@needs_analyze
+@pytest.mark.parametrize("name", SERVICES)
+def test_every_service_is_well_sandboxed(name: str) -> None:
+    limit = "20"
+    found = _run(str(ANALYZE), "security", "--offline=true", f"--threshold={limit}", str(SYSTEMD / name))
+    if "Unknown" in found.stderr or "unrecognized" in found.stderr:
+        pytest.skip("needs systemd 250 or later for security --offline")
+    assert found.returncode == 0, found.stdout[-200:]
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_each_plane_has_its_own_way_out_and_no_other(name: str) -> None:
+    (families,) = _values(name, "RestrictAddressFamilies")
+    assert set(families.split()) == FAMILIES[name]
+    assert ("PrivateNetwork=yes" in (SYSTEMD / name).read_text(encoding="utf-8")) is (FAMILIES[name] == {"AF_UNIX"})
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_every_service_lives_by_the_house_rules(name: str) -> None:
+    expected = {
+        "Type": "notify",
+        "Restart": "always",
+        "RestartSec": "100ms",
+        "RestartPreventExitStatus": "78",
+        "NoNewPrivileges": "yes",
+        "ProtectSystem": "strict",
+        "RuntimeDirectory": "linewarden",
+        "RuntimeDirectoryPreserve": "yes",
+        "StartLimitIntervalSec": "0",
+        "User": "linewarden",
+    }
+    assert {key: _values(name, key) for key in expected} == {key: [value] for key, value in expected.items()}
+    (command,) = _values(name, "ExecStart")
+    assert command.startswith(f"{INTERPRETER} -I -X faulthandler -m daemon ")
+
+
+def test_only_line_is_real_time_and_only_line_and_camera_have_no_state() -> None:
+    assert [name for name in SERVICES if _values(name, "CPUSchedulingPolicy")] == ["linewarden-line.service"]
+    stateless = [name for name in SERVICES if not _values(name, "StateDirectory")]
+    assert stateless == ["linewarden-camera@.service", "linewarden-line.service"]
+
+
+@pytest.mark.skipif(shutil.which("systemd-sysusers") is None, reason="needs systemd-sysusers: apt-get install systemd")
+def test_users_and_folders_can_be_made(tmp_path: Path) -> None:
+    etc = tmp_path / "etc"
+    etc.mkdir()
+    (etc / "passwd").write_text("root:x:0:0::/:/bin/sh\n")
+    (etc / "group").write_text("root:x:0:\n")
+    users = _run("systemd-sysusers", f"--root={tmp_path}", "-", text=(SYSTEMD / "sysusers.conf").read_text())
+    assert users.returncode == 0, users.stderr
+    assert re.search(r"^linewarden:", (etc / "passwd").read_text(), re.MULTILINE)
