@@ -190,7 +190,7 @@ class Plc:
     def ask_epoch(self, proposal: int) -> None:
         """Ask for a new epoch with a fresh nonce; EpochGranted follows."""
         self._nonce = secrets.randbelow(0xFFFFFFFE) + 1
-        self.epoch_proposal = proposal
+        self.epoch_proposal = max(self.epoch_proposal, proposal)
         self.epoch = 0
         self._next_beat_ns = 0
 
@@ -215,7 +215,12 @@ class Plc:
 
     def _heartbeat(self) -> list[int]:
         words = [self._beat, max(self._beat_seen[0], 0), *split(self._settings.identity), *split(self._nonce)]
-        return [*words, *split(self.epoch_proposal), self.command_bits, self.mode, self.state]
+        return [*words, *split(self._proposal()), self.command_bits, self.mode, self.state]
+
+    def _proposal(self) -> int:
+        """Return an epoch above every one used, so that a PLC that forgot its own grants none of them again."""
+        self.epoch_proposal = max(self.epoch_proposal, self.epoch + 1 if self.epoch else 0)
+        return self.epoch_proposal
 
     def _answered(self, reply: Reply) -> Iterator[Event]:
         if reply.tag == "read status":
@@ -241,7 +246,8 @@ class Plc:
         self._drained()
 
     def _started(self, fixed: dict[str, int]) -> Iterator[Event]:
-        starts, forgotten = fixed["starts"], self.epoch and fixed["epoch_nonce_granted"] != self._nonce
+        starts, agreed = fixed["starts"], (fixed["epoch"], fixed["epoch_nonce_granted"])
+        forgotten = self.epoch and agreed != (self.epoch, self._nonce)
         if self._starts is not None and (starts != self._starts or forgotten):
             self._heads = {(ring, index): 0 for ring, index, _block, _address in self._rings()}
             self._clock.clear()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from daemon.wire import Act, Answer, Status
+from daemon.messages import Act, Answer, Status
 from provisioning.owners import Owner
 
 PATIENCE_NS = 500_000_000

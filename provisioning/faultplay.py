@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from daemon.wire import Act
+from daemon.messages import Act
 from drivers.sim.faults import Executor, Order
 from provisioning.faultplan import EXPECTED, label
 from provisioning.owners import Owner

@@ -4,7 +4,8 @@ import select
 import time
 from pathlib import Path
 
-from daemon.wire import PROTO, Act, Answer, Ask, Hello, Message, Peer, Report, Status, WireError, connect
+from daemon.messages import PROTO, Act, Answer, Ask, Hello, Report, Status
+from daemon.wire import Message, Peer, WireError, connect
 
 ANSWER_S = 2.0
 

@@ -17,7 +17,8 @@ from typing import Any
 
 import msgspec
 
-from daemon.wire import Act, Answer, Ask, Message, Report, Status
+from daemon.messages import Act, Answer, Ask, Report, Status
+from daemon.wire import Message
 from drivers.sim.faults import FaultName, Order
 from provisioning import places, unitfile
 from provisioning.attendant import Attendant
@@ -40,6 +41,7 @@ ACT_S = 30.0
 CLOSE_S = 15.0
 GRACE_S = 60.0
 POOL_NAME = "pool"
+MOST_RESTARTS = 20
 
 
 class SimError(Exception):
@@ -63,7 +65,7 @@ class Simulation:
     """One run. Owns the loop, the box, the supervisor and the snapshot."""
 
     def __init__(self, options: Options, documents: Documents, view: View) -> None:
-        self.run: Run = prepare(documents, options.keep)
+        self.run: Run = prepare(documents, options.keep, options.rate)
         self._options = options
         self._view = view
         self._selector = selectors.DefaultSelector()
@@ -180,6 +182,8 @@ class Simulation:
     def _happened(self, event: Event) -> None:
         if event.kind is Kind.REFUSED:
             raise SimError(f"{event.name} refuses to run: {event.text}")
+        if event.kind is Kind.EXITED and self.restarts().get(event.name, 0) >= MOST_RESTARTS:
+            raise SimError(f"{event.name} ended {MOST_RESTARTS} times, last with {event.text}; logs in {self.run.log}")
         if event.kind is not Kind.READY or self.restarts().get(event.name):
             kind = "" if event.kind is Kind.NOTE else f"{event.kind} "
             self.snapshot.tell(f"{event.name}: {kind}{event.text}")

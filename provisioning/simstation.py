@@ -14,6 +14,8 @@ from provisioning.places import CHECKOUT, PlaceError, current_runtime, new_run, 
 
 PRODUCER = CHECKOUT / "drivers" / "sim" / "simline" / "build" / "simline.cti"
 CAMERAS = ("body", "crimp")
+SHORTEST_LEAD_MM = 15.0
+LEAD_MM_PER_RATE = 0.011
 RUNTIME_LINK = "run"
 
 STATION = """\
@@ -31,7 +33,7 @@ port = {port}
 [geometry]
 counts_per_mm = 20.0
 gate_mm = 600.0
-ejector_lead_mm = 15.0
+ejector_lead_mm = 40.0
 chute_eye_mm = 700.0
 pass_eye_mm = 700.0
 
@@ -124,8 +126,8 @@ def demo_documents() -> Documents:
     return documents
 
 
-def prepare(documents: Documents, keep: Path | None) -> Run:
-    """Make the folders and the station file of a new run.
+def prepare(documents: Documents, keep: Path | None, rate: float) -> Run:
+    """Make the folders and the station file of a new run at `rate` units per minute.
 
     Raises:
         PlaceError: the folder is in use.
@@ -135,11 +137,17 @@ def prepare(documents: Documents, keep: Path | None) -> Run:
         folder.mkdir()
     for name, target in (("bundle", documents.bundle), ("recipe", documents.recipe), ("trust", documents.trust)):
         (run.folder / name).symlink_to(target.resolve())
-    text = STATION.format(port=_free_port(), producer=PRODUCER, cameras=run.cameras)
+    text = station_text(_free_port(), run.cameras, rate)
     run.station.write_text(text, encoding="utf-8")
     (run.runtime / "station.toml").symlink_to(run.station)
     (run.folder / RUNTIME_LINK).symlink_to(run.runtime)
     return run
+
+
+def station_text(port: int, cameras: Path, rate: float) -> str:
+    """Return the station file of a run at `rate` units per minute."""
+    lead = max(SHORTEST_LEAD_MM, rate * LEAD_MM_PER_RATE)
+    return STATION.format(port=port, producer=PRODUCER, cameras=cameras, lead=lead)
 
 
 def publish(run: Run) -> None:

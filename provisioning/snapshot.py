@@ -3,7 +3,7 @@
 from collections import deque
 from dataclasses import dataclass, field
 
-from daemon.wire import Status
+from daemon.messages import Status
 from drivers.sim.faults import Order
 
 SHOWN_EVENTS = 6
@@ -12,7 +12,7 @@ KEPT_REJECTS = 8
 ACCEPTED = "accepted"
 
 Recent = tuple[str, str, str, str]
-"""Unit, outcome, reason, defect, as in daemon.wire.Status."""
+"""Unit, outcome, reason, defect, as in daemon.messages.Status."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from daemon.wire import Status
+from daemon.messages import Status
 from provisioning.owners import OwnerError, ask_status
 from provisioning.view import status_picture
 
@@ -27,7 +27,7 @@ def show(runtime: Path, console: Console) -> None:
 
 
 def show_json(runtime: Path, console: Console) -> None:
-    """Print one snapshot as JSON; the keys are those of daemon.wire.Status.
+    """Print one snapshot as JSON; the keys are those of daemon.messages.Status.
 
     Raises:
         OwnerError: the line does not answer.

@@ -264,7 +264,7 @@ class Supervisor:
             return
         code, phase = service.process.returncode, service.phase
         self._forget(service)
-        self._tell(service, Kind.EXITED, _describe(code))
+        self._tell(service, Kind.EXITED, ": ".join([_describe(code), *self._last_words(service, code)]))
         if phase is Phase.STOPPING or not service.unit.restart:
             service.phase, service.due_ns = Phase.DOWN, 0
         elif code in service.unit.keep_down:
@@ -273,6 +273,10 @@ class Supervisor:
         else:
             service.phase = Phase.WAITING
             service.due_ns = self._clock() + service.unit.restart_ns
+
+    def _last_words(self, service: Service, code: int) -> list[str]:
+        """Return the line that ends a traceback; what a signal leaves behind is a stack, for the log alone."""
+        return self.last_lines(service.name, 1) if code > 0 else []
 
     def _expire(self, service: Service) -> None:
         if service.phase is Phase.WAITING:

@@ -16,7 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from daemon.wire import Status
+from daemon.messages import Status
 from provisioning.faultplan import label
 from provisioning.snapshot import KEPT_REJECTS, ProcessLine, Recent, Snapshot
 

@@ -13,7 +13,7 @@ from daemon import config, notify
 from daemon.camera.account import Arrival
 from daemon.camera.acquisition import Acquisition, GiveUp
 from daemon.camera.peers import LineLink, VisionSide
-from daemon.wire import PROTO, CameraState, FrameLost, FrameSeen, Hello
+from daemon.messages import PROTO, CameraState, FrameLost, FrameSeen, Hello
 from drivers.errors import ProducerMissing
 from drivers.frame import CameraSettings, Grab
 from drivers.genicam import GenICamCamera

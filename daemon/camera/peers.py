@@ -7,10 +7,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from daemon import wire
+from daemon import messages, wire
 from daemon.camera.ring import Ring
+from daemon.messages import PROTO, Hello
 from daemon.units import Evidence
-from daemon.wire import PROTO, Hello, Listener, Message, Peer, WireError
+from daemon.wire import Listener, Message, Peer, WireError
 
 RETRY_NS: Final = 50_000_000
 BURST: Final = 64
@@ -31,7 +32,7 @@ class LineLink:
     def connected(self) -> bool:
         return self._peer is not None
 
-    def state(self, message: wire.CameraState) -> None:
+    def state(self, message: messages.CameraState) -> None:
         """Tell the line, and every later one first of all, what this camera does."""
         self._state = message
         self.send(message)
@@ -104,7 +105,7 @@ class VisionSide:
         if slot is None:
             return "no free slot: vision is too slow"
         height, width = pixels.shape
-        self._send(wire.FrameReady(evidence, slot, width, height))
+        self._send(messages.FrameReady(evidence, slot, width, height))
         return "" if self._reader is not None else "vision went away"
 
     def service(self) -> None:
@@ -147,7 +148,7 @@ class VisionSide:
         if self._reader is None or not self._session:
             return
         ring = self._ring = Ring(self._slots, self._frame_bytes)
-        self._send(wire.Ring(self._hello.name, self._session, ring.slots, ring.slot_bytes), (ring.fd,))
+        self._send(messages.Ring(self._hello.name, self._session, ring.slots, ring.slot_bytes), (ring.fd,))
 
     def _take_back(self) -> None:
         try:
@@ -155,7 +156,7 @@ class VisionSide:
                 message = self._reader.receive() if self._reader is not None else None
                 if message is None:
                     return
-                if not isinstance(message, wire.Release):
+                if not isinstance(message, messages.Release):
                     raise WireError(f"vision sent {type(message).__name__}, which is not its to send")
                 if message.session == self._session and self._ring is not None and not self._ring.release(message.slot):
                     raise WireError(f"vision released slot {message.slot}, which it does not hold")

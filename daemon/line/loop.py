@@ -10,15 +10,12 @@ from pathlib import Path
 from daemon.config import Station
 from daemon.line import binding, tracking
 from daemon.line.conditions import Condition, Facts, conditions
-from daemon.line.desk import PERMITTING, RUNNING, Desk
+from daemon.line.desk import PERMITTING, Desk
 from daemon.line.peers import Peers
 from daemon.line.rows import Rows, permit_row, unit_row
-from daemon.line.stations import Stations
+from daemon.line.stations import Stations, limits
 from daemon.line.summary import Summary
-from daemon.notify import Watchdog
-from daemon.states import State
-from daemon.units import Authority, Evidence, LineMode, Reason, UnitId, ViewKey
-from daemon.wire import (
+from daemon.messages import (
     Act,
     AlarmRow,
     Answer,
@@ -32,14 +29,16 @@ from daemon.wire import (
     Hello,
     Judged,
     Loaded,
-    Message,
-    Peer,
     Resume,
     Status,
     Stored,
     Unbound,
     VisionFault,
 )
+from daemon.notify import Watchdog
+from daemon.states import State
+from daemon.units import Authority, Evidence, LineMode, Reason, UnitId, ViewKey
+from daemon.wire import Message, Peer
 from drivers import plc as wires
 from drivers.registers import RegisterMap
 
@@ -59,7 +58,7 @@ class Line:
         self._rows = Rows(self._peers.to_recorder)
         self._desk = Desk()
         self._stations = Stations(station)
-        self._tracker = tracking.Tracker(self._settings(None))
+        self._tracker = tracking.Tracker(limits(station, None))
         self._summary = Summary()
         self._watchdog = Watchdog()
         self._arm = Arm("", "", "", "")
@@ -253,8 +252,6 @@ class Line:
             self._decide(peer.name, self._stations.binder(peer.name).session(0), now)
         elif peer.process == "vision":
             self._loaded = None
-        elif peer.process == "recorder":
-            self._rows.disconnected()
         if peer.process in ("camera", "vision", "recorder"):
             self._summary.peer_lost(peer.process, why)
 
@@ -335,6 +332,7 @@ class Line:
         bits = self._desk.drive(found, self._stations.synced, not len(self._tracker), now)
         self._plc.command(bits, MODES[self._station.mode], self._desk.state)
         self._report(now)
+        self._rows.pump()
 
     def _report(self, now: int) -> None:
         for alarm in self._desk.fresh:
@@ -365,28 +363,15 @@ class Line:
         """Take limits from recipe and station once the loaded documents are the armed ones."""
         if self._loaded and self._armed_is_loaded():
             self._stations.limit(self._loaded.window_ms, self._loaded.min_gap_mm)
-            self._tracker.configure(self._settings(self._loaded))
-
-    def _settings(self, loaded: Loaded | None) -> tracking.Settings:
-        geometry = self._station.geometry
-        decision_mm = geometry.gate_mm - geometry.ejector_lead_mm
-        latency_ms = min(loaded.max_latency_ms, 120.0) if loaded else 120.0
-        return tracking.Settings(
-            views=frozenset(loaded.views if loaded else ()),
-            bundle=loaded.bundle if loaded else "",
-            min_gap_counts=int((loaded.min_gap_mm if loaded else 0.0) * geometry.counts_per_mm),
-            decision_counts=int(decision_mm * geometry.counts_per_mm),
-            margin_counts=int(geometry.ejector_lead_mm * geometry.counts_per_mm),
-            latency_ns=int(latency_ms * 1e6),
-        )
+            self._tracker.configure(limits(self._station, self._loaded))
 
     def _facts(self, now: int) -> Facts:
         registers = self._snapshot.registers if self._snapshot else {}
-        right = not registers or (registers["map_version"], registers["plc_identity"]) == (1, self._station.plc_identity)
+        identity = (registers["map_version"], registers["plc_identity"]) if registers else None
         return Facts(
             link=self._plc.up,
             plc_alive=self._plc.alive(now),
-            plc_right=right,
+            plc_right=identity in (None, (1, self._station.plc_identity)),
             epoch=self._plc.epoch,
             authority=registers.get("authority", -1),
             recorder=self._peers.recorder is not None,

@@ -1,11 +1,11 @@
 """Who talks to the line: it listens for cameras, vision and people, and connects to the recorder."""
 
-import os
+import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from daemon.line.rows import send_or_drop
-from daemon.wire import PROTO, Answer, Hello, Listener, Message, Peer, Status, WireError, connect
+from daemon.messages import PROTO, Answer, Hello, Status
+from daemon.wire import Listener, Message, Peer, PeerFull, WireError, connect
 
 RETRY_NS = 50_000_000
 BATCH = 32
@@ -22,7 +22,7 @@ class Peers:
         self._next_try_ns = 0
         self.vision: Peer | None = None
         self.recorder: Peer | None = None
-        self._hello = Hello(PROTO, "line", "line", os.getpid())
+        self._hello = Hello(PROTO, "line", "line", secrets.randbits(32))
 
     def filenos(self) -> list[int]:
         return [self._listener.fileno(), *(peer.fileno() for peer in self._peers)]
@@ -39,9 +39,18 @@ class Peers:
         if self.vision:
             self._send(self.vision, message)
 
-    def to_recorder(self, message: Message) -> None:
-        if self.recorder:
-            self._send(self.recorder, message)
+    def to_recorder(self, message: Message) -> bool:
+        """Send a row; False when the recorder is away or its queue is full for now, the row is then sent again."""
+        if not self.recorder:
+            return False
+        try:
+            self.recorder.send(message)
+        except PeerFull:
+            return False
+        except WireError as error:
+            self._drop(self.recorder, str(error))
+            return False
+        return True
 
     def answer(self, peer: Peer, message: Answer | Status) -> None:
         self._send(peer, message)
@@ -90,8 +99,10 @@ class Peers:
         self._send(peer, self._hello)
 
     def _send(self, peer: Peer, message: Message) -> None:
-        if not send_or_drop(peer, message):
-            self._drop(peer, "does not read or is gone")
+        try:
+            peer.send(message)
+        except WireError as error:
+            self._drop(peer, str(error))
 
     def _drop(self, peer: Peer, why: str) -> None:
         if peer not in self._peers:

@@ -1,12 +1,14 @@
 """Rows on their way to the recorder: numbered, kept until acknowledged, sent again after a reconnect (law 4)."""
 
+import itertools
 from collections import deque
 from collections.abc import Callable
 
 import msgspec
 
 from daemon.line.tracking import Finish, Grant, channel_of
-from daemon.wire import AlarmRow, Arm, GapRow, Message, Peer, PermitRow, PlcTotals, UnitRow, WireError
+from daemon.messages import AlarmRow, Arm, GapRow, PermitRow, PlcTotals, UnitRow
+from daemon.wire import Message
 
 Row = PermitRow | UnitRow | GapRow | AlarmRow | PlcTotals
 
@@ -17,22 +19,28 @@ HOLD_NS = 500_000_000
 class Rows:
     """Owned by the line loop. `oldest_ns` tells since when the oldest row waits."""
 
-    def __init__(self, send: Callable[[Message], None]) -> None:
+    def __init__(self, send: Callable[[Message], bool]) -> None:
         self._send = send
         self._waiting: deque[tuple[int, int, Row]] = deque()
         self._seq = 0
-        self._connected = False
+        self._sent = 0
 
     def __len__(self) -> int:
         return len(self._waiting)
 
     def put(self, row: Row, now_ns: int) -> None:
-        """Number a row and send it; it stays here until the recorder says that it is durable."""
+        """Number a row; it stays here until the recorder says that it is durable."""
         self._seq += 1
-        row = msgspec.structs.replace(row, seq=self._seq)
-        self._waiting.append((self._seq, now_ns, row))
-        if self._connected:
-            self._send(row)
+        self._waiting.append((self._seq, now_ns, msgspec.structs.replace(row, seq=self._seq)))
+
+    def pump(self) -> None:
+        """Send what was not sent yet, in order, as far as the recorder takes it. Called every turn of the loop."""
+        if not self._waiting or self._waiting[-1][0] <= self._sent:
+            return
+        for seq, _since, row in itertools.islice(self._waiting, max(0, self._sent - self._waiting[0][0] + 1), None):
+            if not self._send(row):
+                return
+            self._sent = seq
 
     def stored(self, seq: int) -> None:
         """Everything up to `seq` is durable."""
@@ -40,28 +48,14 @@ class Rows:
             self._waiting.popleft()
 
     def connected(self) -> None:
-        """A recorder said Hello: send everything again, in order."""
-        self._connected = True
-        for _seq, _since, row in list(self._waiting):
-            self._send(row)
-
-    def disconnected(self) -> None:
-        self._connected = False
+        """A recorder said Hello: everything that waits is sent again."""
+        self._sent = 0
 
     def overdue(self, now_ns: int) -> bool:
         """True when law 4 holds the line: too many rows, or one for too long, without acknowledgement."""
         if not self._waiting:
             return False
         return len(self._waiting) >= HOLD_ROWS or now_ns - self._waiting[0][1] > HOLD_NS
-
-
-def send_or_drop(peer: Peer, message: Message) -> bool:
-    """Send; False when the peer is gone or does not read, so that the caller drops it."""
-    try:
-        peer.send(message)
-    except WireError:
-        return False
-    return True
 
 
 def permit_row(grant: Grant, arm: Arm) -> PermitRow:

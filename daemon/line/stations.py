@@ -1,7 +1,9 @@
 """The camera stations as the line sees them: one binder each, their sessions, and W from recipe and belt speed."""
 
 from daemon.config import Station
+from daemon.line import tracking
 from daemon.line.binding import Binder, Settings
+from daemon.messages import Loaded
 from drivers.plc import Snapshot
 from drivers.registers import signed_delta
 
@@ -9,6 +11,7 @@ WAIT_FACTOR_NS = 1_000_000
 SLOWEST_NS = 25_000_000
 FASTEST_NS = 1_500_000
 SPEED_NS = 200_000_000
+LATENCY_MS = 120.0
 
 
 class Stations:
@@ -84,3 +87,17 @@ class Stations:
 
     def _settings(self, name: str, window_ns: int) -> Settings:
         return Settings(window_ns, int(self._cameras[name].frame_timeout_ms * WAIT_FACTOR_NS))
+
+
+def limits(station: Station, loaded: Loaded | None) -> tracking.Settings:
+    """Return what the tracker needs of station and recipe; before a recipe is loaded nothing can be accepted."""
+    geometry = station.geometry
+    lead, scale = geometry.ejector_lead_mm, geometry.counts_per_mm
+    return tracking.Settings(
+        views=frozenset(loaded.views if loaded else ()),
+        bundle=loaded.bundle if loaded else "",
+        min_gap_counts=int((loaded.min_gap_mm if loaded else 0.0) * scale),
+        decision_counts=int((geometry.gate_mm - lead) * scale),
+        margin_counts=int(lead * scale),
+        latency_ns=int(min(loaded.max_latency_ms if loaded else LATENCY_MS, LATENCY_MS) * 1e6),
+    )

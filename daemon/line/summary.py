@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from daemon.line.conditions import Facts, conditions
 from daemon.line.desk import Desk
+from daemon.messages import PlcTotals, Status, UnitRow
 from daemon.units import Authority, LineMode, Outcome, Reason, Stages, UnitId
-from daemon.wire import PlcTotals, Status, UnitRow
 from drivers.plc import Snapshot
 
 TOTALS_NS = 100_000_000

@@ -9,8 +9,8 @@ from collections import OrderedDict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from daemon.messages import Judged
 from daemon.units import Channel, Evidence, FrameKey, Outcome, Reason, Stages, UnitId, Verdict, ViewKey
-from daemon.wire import Judged
 
 MAX_IN_FLIGHT = 48
 

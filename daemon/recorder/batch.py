@@ -86,7 +86,8 @@ class LaneFacts:
     """One epoch and lane the batch touched: the PLC's totals and the batch's numbers on record.
 
     `current`: the newest epoch, whose totals still come. `released`: rows of units that went past the gate, or for
-    which the PLC opened it (one that a restart of the PLC then diverted was counted as passed).
+    which the PLC opened it: one that its restart then diverted was counted as passed. In an ended epoch a permit is
+    enough, for a PLC that lost its memory has no flags of its units any more.
     """
 
     epoch: int

@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 
 from daemon import config
 from daemon.config import Station
+from daemon.messages import Act, Answer, Arm, Loaded, Report
 from daemon.recorder.batch import BatchFacts, BatchRecord, BatchState, Rules, build_report, document, why_open
 from daemon.recorder.gather import Gather
 from daemon.recorder.ledger import Closing, Ledger, LedgerError, Opening
 from daemon.recorder.wall import WallClock
 from daemon.units import LineMode
-from daemon.wire import Act, Answer, Arm, Loaded, Report
 
 BATCH_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 NAMED_REASONS = 5

@@ -10,11 +10,11 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from daemon.messages import AlarmRow
 from daemon.recorder.ledger import Ledger, LedgerUnwritable
 from daemon.recorder.rows import Entry, Refusal
 from daemon.recorder.wall import WallClock
 from daemon.units import UnitId
-from daemon.wire import AlarmRow
 
 MAX_ROWS = 4096
 RETRY_NS = 50_000_000

@@ -14,6 +14,7 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
+from daemon.messages import AlarmRow, GapRow, PermitRow, PlcTotals, Resume, UnitRow
 from daemon.recorder import reading
 from daemon.recorder.batch import BatchFacts, BatchRecord, Rules
 from daemon.recorder.rows import (
@@ -34,7 +35,6 @@ from daemon.recorder.rows import (
 )
 from daemon.recorder.wall import WallTime
 from daemon.units import Outcome
-from daemon.wire import AlarmRow, GapRow, PermitRow, PlcTotals, Resume, UnitRow
 
 SCHEMA_FILE = "ledger-schema-v1.sql"
 SCHEMA_VERSION = 1

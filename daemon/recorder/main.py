@@ -17,12 +17,7 @@ import msgspec
 
 from daemon import config, notify
 from daemon.config import ConfigError, Station
-from daemon.recorder.desk import Desk, Pins
-from daemon.recorder.gather import Gather, Trouble
-from daemon.recorder.ledger import Ledger, LedgerError
-from daemon.recorder.rows import Entry, Row
-from daemon.recorder.wall import WallClock
-from daemon.wire import (
+from daemon.messages import (
     PROTO,
     Act,
     AlarmRow,
@@ -30,19 +25,19 @@ from daemon.wire import (
     Ask,
     GapRow,
     Hello,
-    Listener,
     Loaded,
-    Message,
-    Peer,
-    PeerGone,
     PermitRow,
     PlcTotals,
     Resume,
     Stored,
     UnitRow,
-    WireError,
-    encode,
 )
+from daemon.recorder.desk import Desk, Pins
+from daemon.recorder.gather import Gather, Trouble
+from daemon.recorder.ledger import Ledger, LedgerError
+from daemon.recorder.rows import Entry, Row
+from daemon.recorder.wall import WallClock
+from daemon.wire import Listener, Message, Peer, PeerGone, WireError, encode
 from drivers.registers import load_map
 
 EXIT_CONFIG = 78

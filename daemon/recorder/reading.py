@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
+from daemon.messages import PermitRow, Resume
 from daemon.recorder.batch import (
     RELEASED,
     AlarmFact,
@@ -19,7 +20,6 @@ from daemon.recorder.batch import (
 )
 from daemon.recorder.rows import permit_row
 from daemon.units import JudgedView, Outcome, UnitId
-from daemon.wire import PermitRow, Resume
 
 REPORTED_ALARMS = 60
 RESUMED_UNITS = 256
@@ -43,8 +43,9 @@ GROUP BY island ORDER BY 1"""
 SHARING = """SELECT u.epoch, u.lane, u.number FROM unit_view AS v JOIN unit AS u USING (epoch, lane, number)
 WHERE v.frame_camera = ? AND v.frame_session = ? AND v.frame_id = ? AND v.region = ? AND u.outcome = 'accepted'
   AND (u.epoch, u.lane, u.number) <> (?, ?, ?) LIMIT 1"""
-OPENED = """SELECT outcome, plc_flags & ? <> 0 AS gate, count(*) FROM unit
-WHERE batch = ? AND epoch = ? AND lane = ? GROUP BY outcome, gate"""
+OPENED = """SELECT u.outcome, u.plc_flags & ? <> 0 OR (? AND p.number IS NOT NULL) AS gate, count(*)
+FROM unit AS u LEFT JOIN permit AS p USING (epoch, lane, number)
+WHERE u.batch = ? AND u.epoch = ? AND u.lane = ? GROUP BY u.outcome, gate"""
 UNPERMITTED = """SELECT count(*) FROM unit AS u LEFT JOIN permit AS p USING (epoch, lane, number)
 WHERE u.batch = ? AND u.outcome = 'accepted' AND p.number IS NULL"""
 FOREIGN = """SELECT count(*) FROM unit AS u LEFT JOIN permit AS p USING (epoch, lane, number)
@@ -179,7 +180,7 @@ def _tally(db: sqlite3.Connection, column: str, name: str, where: str = "1") -> 
 def _lane(db: sqlite3.Connection, place: tuple[str, int, int], current: bool, rules: Rules) -> LaneFacts:
     _, epoch, lane = place
     totals = db.execute(TOTALS, place).fetchone()
-    opened = db.execute(OPENED, (rules.permitted_flag, *place)).fetchall()
+    opened = db.execute(OPENED, (rules.permitted_flag, not current, *place)).fetchall()
     return LaneFacts(
         epoch=epoch,
         lane=lane,

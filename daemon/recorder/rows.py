@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 
+from daemon.messages import AlarmRow, GapRow, PermitRow, PlcTotals, UnitRow
 from daemon.recorder.batch import RELEASED
 from daemon.units import JudgedView, Outcome, Stages, UnitId, Verdict
-from daemon.wire import AlarmRow, GapRow, PermitRow, PlcTotals, UnitRow
 
 Row = PermitRow | UnitRow | GapRow | AlarmRow | PlcTotals
 Values = tuple[Any, ...]

@@ -13,9 +13,9 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from daemon.messages import Bound, Judged
 from daemon.units import FrameKey, JudgedView, UnitId, ViewKey
 from daemon.vision.judging import Rules, judge
-from daemon.wire import Bound, Judged
 
 UNBOUND_NS = 2_000_000_000
 BOUND_NS = 60_000_000_000

@@ -7,7 +7,8 @@ import select
 from collections.abc import Iterator
 from pathlib import Path
 
-from daemon.wire import PROTO, Hello, Message, Peer, WireError, connect
+from daemon.messages import PROTO, Hello
+from daemon.wire import Message, Peer, WireError, connect
 
 FIRST_RETRY_NS = 20_000_000
 LAST_RETRY_NS = 500_000_000

@@ -18,11 +18,11 @@ from typing import Protocol
 
 from daemon import notify
 from daemon.config import ConfigError, Station, load, resolve, runtime_dir, state_dir
+from daemon.messages import PROTO, Hello, Loaded
 from daemon.recipe import Recipe, RecipeRefused, admit, read_recipe
 from daemon.vision.keep import Keeper
 from daemon.vision.links import Link
 from daemon.vision.pipeline import Pipeline, Plan, looker
-from daemon.wire import PROTO, Hello, Loaded
 from engines.errors import EngineError
 from engines.load import load as load_engine
 from signing.errors import SigningError

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from daemon.messages import Arm, Bound, FrameReady, Judged, Loaded, Release, Ring, Unbound, VisionFault
 from daemon.recipe import Recipe
 from daemon.units import FrameKey, JudgedView, Verdict
 from daemon.vision.fusion import Command, Drop, Fusion, Looked
@@ -19,19 +20,7 @@ from daemon.vision.judging import Limit, Rules
 from daemon.vision.keep import Entry, Keeper, Kept, file_of
 from daemon.vision.links import Link, Links
 from daemon.vision.ring_map import RingMap, RingRefused
-from daemon.wire import (
-    Arm,
-    Bound,
-    FrameReady,
-    Judged,
-    Loaded,
-    Message,
-    Release,
-    Ring,
-    Unbound,
-    VisionFault,
-    WireError,
-)
+from daemon.wire import Message, WireError
 from engines.engine import Engine, Frame, Outputs, allocate
 from engines.errors import EngineError
 from engines.heads import decode

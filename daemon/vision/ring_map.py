@@ -10,7 +10,7 @@ import os
 import numpy as np
 import numpy.typing as npt
 
-from daemon.wire import Ring
+from daemon.messages import Ring
 
 _NEEDED_SEALS = fcntl.F_SEAL_SHRINK
 

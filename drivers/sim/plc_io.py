@@ -18,6 +18,7 @@ class Cause(enum.IntEnum):
     AUTHORITY = 6
     RESTART = 7
     MODE = 8
+    TOO_CLOSE = 9
 
 
 class Flag(enum.IntFlag):

@@ -136,7 +136,7 @@ class Lane:
         unit.cause = self._device.cause(unit, inputs.authority, inputs.legacy_accept)
         self._device.consume(unit)
         if unit.cause is Cause.NONE and self._blocked(unit):
-            unit.cause = Cause.NO_PERMIT
+            unit.cause = Cause.TOO_CLOSE
         if unit.cause is Cause.NONE:
             self._open_for = unit
             unit.flags |= Flag.NONE if inputs.authority == Key.LEGACY else Flag.PERMITTED

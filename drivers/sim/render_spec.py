@@ -12,7 +12,6 @@ from pathlib import Path
 
 import msgspec
 
-
 Range = tuple[float, float]
 Point = tuple[float, float]
 

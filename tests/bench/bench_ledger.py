@@ -18,9 +18,10 @@ from contextlib import closing
 from pathlib import Path
 from statistics import median
 
+from daemon.messages import Stored
 from daemon.recorder.batch import Rules, quantile
 from daemon.recorder.ledger import Ledger
-from daemon.wire import Stored, encode
+from daemon.wire import encode
 from tests.contract.recorder_box import Line, RecorderProcess, open_batch, permit, unit
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import msgspec
 
-from daemon import wire
+from daemon import messages, wire
+from daemon.messages import Act, Arm, Ask, Hello, Loaded, PermitRow, PlcTotals, Resume, Stored, UnitRow
 from daemon.units import Channel, FrameKey, JudgedView, Outcome, Reason, Stages, UnitId, Verdict, ViewKey
-from daemon.wire import Act, Arm, Ask, Hello, Loaded, PermitRow, PlcTotals, Resume, Stored, UnitRow
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT_S = 20.0
@@ -104,7 +104,7 @@ class Talker:
     """A peer of the recorder. `replies` keeps what came besides what is waited for."""
 
     def __init__(self, path: Path, process: str, session: int = 1) -> None:
-        hello = Hello(wire.PROTO, process, process, session)
+        hello = Hello(messages.PROTO, process, process, session)
         found: list[wire.Peer | None] = [None]
         until(lambda: found.append(wire.connect(path, hello)) or found[-1] is not None, "the recorder does not listen")
         self.peer = found[-1]

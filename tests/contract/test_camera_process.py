@@ -15,22 +15,9 @@ import numpy as np
 import pytest
 from camera_box import Box, Head, build_producer
 
+from daemon.messages import PROTO, CameraState, FrameLost, FrameReady, FrameSeen, Hello, Release, Ring
 from daemon.vision.ring_map import RingMap
-from daemon.wire import (
-    PROTO,
-    CameraState,
-    FrameLost,
-    FrameReady,
-    FrameSeen,
-    Hello,
-    Listener,
-    Message,
-    Peer,
-    PeerGone,
-    Release,
-    Ring,
-    connect,
-)
+from daemon.wire import Listener, Message, Peer, PeerGone, connect
 from drivers.sim.camera_feed import CameraFault, CameraSpec
 
 ROOT = Path(__file__).parents[2]

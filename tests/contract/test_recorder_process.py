@@ -22,9 +22,10 @@ from recorder_box import (
     until,
 )
 
-from daemon import config, wire
+from daemon import config, messages, wire
+from daemon.messages import AlarmRow, Answer, Arm, Ask, FrameLost, Hello, Report, Stored
 from daemon.units import UnitId
-from daemon.wire import AlarmRow, Answer, Arm, Ask, FrameLost, Hello, PeerFull, PeerGone, Report, Stored
+from daemon.wire import PeerFull, PeerGone
 from drivers import registers
 
 HOLD = 60
@@ -276,7 +277,7 @@ def test_a_peer_that_sends_what_is_not_its_own_is_dropped_and_nothing_else(box, 
 
 def test_another_protocol_is_refused(box):
     with talking(box.socket, "cli"):
-        peer = wire.connect(box.socket, Hello(wire.PROTO + 1, "cli", "new", 1))
+        peer = wire.connect(box.socket, Hello(messages.PROTO + 1, "cli", "new", 1))
     with closing(peer), pytest.raises(PeerGone):
         while peer.receive() is None:
             time.sleep(0.005)

@@ -16,23 +16,9 @@ from typing import TypeVar
 import numpy as np
 import pytest
 
+from daemon.messages import PROTO, Arm, Bound, FrameReady, Hello, Judged, Loaded, Release, Ring, Unbound, VisionFault
 from daemon.units import Channel, Evidence, FrameKey, Reason, UnitId, Verdict, ViewKey
-from daemon.wire import (
-    PROTO,
-    Arm,
-    Bound,
-    FrameReady,
-    Hello,
-    Judged,
-    Listener,
-    Loaded,
-    Message,
-    Peer,
-    Release,
-    Ring,
-    Unbound,
-    VisionFault,
-)
+from daemon.wire import Listener, Message, Peer
 from tests.vectors import bundle_0
 
 ROOT = Path(__file__).parents[2]

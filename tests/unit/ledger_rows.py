@@ -1,10 +1,10 @@
 """Rows for the recorder's unit tests: a small line's worth of permits, units and totals, and Hypothesis strategies."""
 
+from daemon.messages import AlarmRow, GapRow, PermitRow, PlcTotals, UnitRow
 from daemon.recorder.ledger import Opening
 from daemon.recorder.rows import Entry
 from daemon.recorder.wall import ClockQuality, WallTime
 from daemon.units import Channel, FrameKey, JudgedView, Outcome, Reason, Stages, UnitId, Verdict, ViewKey
-from daemon.wire import AlarmRow, GapRow, PermitRow, PlcTotals, UnitRow
 
 SESSION = 77
 BATCH = "B-1"

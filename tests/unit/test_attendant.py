@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from daemon.wire import Act, Answer, Hello, Listener, Peer, Status
+from daemon.messages import Act, Answer, Hello, Status
+from daemon.wire import Listener, Peer
 from provisioning.attendant import LONG_PATIENCE_NS, PATIENCE_NS, Attendant
 
 MET, UNMET = ("vision connected", True, "wait"), ("vision connected", False, "wait")

@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
+from daemon.messages import Bound, Judged
 from daemon.units import Channel, FrameKey, Reason, UnitId, Verdict, ViewKey
 from daemon.vision.fusion import BOUND_NS, UNBOUND_NS, Command, Drop, Fusion, Looked
 from daemon.vision.judging import Limit, Rules
-from daemon.wire import Bound, Judged
 
 BODY, CRIMP = ViewKey("body"), ViewKey("crimp")
 RULES = Rules({view: {"mark": Limit(0.5, 0.5)} for view in (BODY, CRIMP)}, {"mark": Channel.CRITICAL})

@@ -23,11 +23,11 @@ from ledger_rows import (
     views,
 )
 
+from daemon.messages import PlcTotals, Resume
 from daemon.recorder.batch import Rules, Run, Totals, why_open
 from daemon.recorder.ledger import Closing, Ledger, LedgerError, LedgerUnwritable
 from daemon.recorder.rows import Entry
 from daemon.units import Outcome, Reason, UnitId, Verdict
-from daemon.wire import PlcTotals, Resume
 
 RULES = Rules(automatic=True, permitted_flag=1)
 
@@ -323,6 +323,14 @@ def test_a_unit_for_which_the_gate_opened_and_a_restart_diverted_it_is_accounted
     """The PLC counted it as passed when it opened the gate; its restart let the gate fall back and the chute saw it."""
     diverted = unit(1, outcome=Outcome.REJECTED, reason=Reason.LINE_FAULT, plc_flags=37)
     write(ledger, permit(1), diverted, totals(1, 1))
+    assert why_open(ledger.facts(batch, unstored=0, rules=RULES)) == ()
+
+
+def test_a_plc_that_lost_its_memory_may_have_opened_the_gate_for_any_permitted_unit(ledger, batch):
+    diverted = unit(1, outcome=Outcome.REJECTED, reason=Reason.LINE_FAULT, plc_flags=0)
+    write(ledger, permit(1), diverted, totals(1, 1))
+    assert why_open(ledger.facts(batch, unstored=0, rules=RULES)) != ()
+    write(ledger, totals(0, 0, seq=1, epoch=2))
     assert why_open(ledger.facts(batch, unstored=0, rules=RULES)) == ()
 
 

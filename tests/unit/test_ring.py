@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon.camera.ring import Ring
+from daemon.messages import Ring as RingMessage
 from daemon.vision.ring_map import RingMap
-from daemon.wire import Ring as RingMessage
 
 FRAME = np.arange(48 * 64, dtype=np.uint8).reshape(48, 64)
 

@@ -159,6 +159,7 @@ def test_a_crash_loop_goes_on_at_the_pace_of_restart_sec(bench: Bench) -> None:
     bench.add(CRASHES)
     bench.supervisor.start()
     bench.until(lambda: bench.supervisor.services[0].restarts >= 3)
+    assert "exit status 3" in next(event.text for event in bench.events if event.kind is Kind.EXITED)
     starts = [event.at_ns for event in bench.events if event.kind in (Kind.EXITED, Kind.RESTARTED)]
     assert all(after - before >= 20 * MS for before, after in zip(starts[::2], starts[1::2], strict=False))
 

@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daemon.line.tracking import MAX_IN_FLIGHT, Command, Escape, Finish, Forget, Grant, Revoke, Seen, Settings, Tracker
+from daemon.messages import Judged
 from daemon.units import Channel, Evidence, FrameKey, JudgedView, Outcome, Reason, UnitId, Verdict, ViewKey
-from daemon.wire import Judged
 
 MS = 1_000_000
 BODY, CRIMP = ViewKey("body"), ViewKey("crimp")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from daemon.wire import Status
+from daemon.messages import Status
 from provisioning.snapshot import ProcessLine, Snapshot
 from provisioning.status import explanation
 from provisioning.view import PlainView, picture, status_picture

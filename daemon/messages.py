@@ -1,0 +1,269 @@
+"""The messages between the processes (docs/interfaces/wire.md). Words only; wire.py carries them."""
+
+import msgspec
+
+from daemon.units import Channel, Evidence, FrameKey, JudgedView, Outcome, Reason, Stages, UnitId, Verdict, ViewKey
+
+PROTO = 1
+
+
+class Hello(msgspec.Struct, frozen=True, tag="hello"):
+    """First message in both directions. `process` is line, camera, vision, recorder or cli."""
+
+    proto: int
+    process: str
+    name: str
+    session: int
+
+
+class CameraState(msgspec.Struct, frozen=True, tag="camera_state"):
+    """camera -> line, on every change. A new `session` makes the camera UNSYNCED at once; 0 = not acquiring."""
+
+    camera: str
+    session: int
+    acquiring: bool
+    text: str
+
+
+class FrameSeen(msgspec.Struct, frozen=True, tag="frame_seen"):
+    """camera -> line: evidence of one delivered frame."""
+
+    evidence: Evidence
+
+
+class FrameLost(msgspec.Struct, frozen=True, tag="frame_lost"):
+    """camera -> line: a frame id that will never be judged (gap, incomplete, stale, no free slot), with the cause."""
+
+    key: FrameKey
+    cause: str
+
+
+class FrameReady(msgspec.Struct, frozen=True, tag="frame_ready"):
+    """camera -> vision: the frame lies in ring slot `slot` until vision sends Release."""
+
+    evidence: Evidence
+    slot: int
+    width: int
+    height: int
+
+
+class Ring(msgspec.Struct, frozen=True, tag="ring"):
+    """camera -> vision, with the ring's memfd attached (SCM_RIGHTS): a new ring and session begin."""
+
+    camera: str
+    session: int
+    slots: int
+    slot_bytes: int
+
+
+class Release(msgspec.Struct, frozen=True, tag="release"):
+    """vision -> camera: slot may be written again. A release of another session is ignored."""
+
+    session: int
+    slot: int
+
+
+class Bound(msgspec.Struct, frozen=True, tag="bound"):
+    """line -> vision: this frame is this view of this unit."""
+
+    unit: UnitId
+    view: ViewKey
+    key: FrameKey
+
+
+class Unbound(msgspec.Struct, frozen=True, tag="unbound"):
+    """line -> vision: this frame belongs to no unit that can still be accepted; release it."""
+
+    key: FrameKey
+
+
+class Judged(msgspec.Struct, frozen=True, tag="judged"):
+    """vision -> line: the verdict over all views of one unit. `bundle` is the digest that judged."""
+
+    unit: UnitId
+    verdict: Verdict
+    reason: Reason
+    channel: Channel
+    defect: str
+    views: list[JudgedView]
+    bundle: str
+    frame_ns: int
+    inferred_ns: int
+    inference_ns: int
+    judged_ns: int
+
+
+class Loaded(msgspec.Struct, frozen=True, tag="loaded"):
+    """vision -> line and recorder: what is verified, loaded and warm. Digests are sha256 of the signed documents."""
+
+    bundle: str
+    recipe: str
+    bundle_name: str
+    recipe_name: str
+    views: list[ViewKey]
+    max_latency_ms: float
+    window_ms: float
+    min_gap_mm: float
+    max_gap_mm: float
+
+
+class VisionFault(msgspec.Struct, frozen=True, tag="vision_fault"):
+    """vision -> line: an alarm of the vision process (evidence dropped, engine error), with a code of faults.py."""
+
+    code: str
+    text: str
+
+
+class Arm(msgspec.Struct, frozen=True, tag="arm"):
+    """recorder -> line and vision: the open batch and what may judge it. Empty batch = nothing is armed."""
+
+    batch: str
+    bundle: str
+    recipe: str
+    configuration: str
+
+
+class Resume(msgspec.Struct, frozen=True, tag="resume"):
+    """recorder -> line after Hello: newest epoch on record and the permitted units that have no row yet.
+
+    Of the open batch also: `since_epoch` the newest epoch when it was opened, `recorded` its newest 256 unit rows,
+    `running` True once it has any row (then a restarted line goes on by itself).
+    """
+
+    last_epoch: int
+    permitted: list["PermitRow"]
+    since_epoch: int = 0
+    recorded: list[UnitId] = []
+    running: bool = False
+
+
+class PermitRow(msgspec.Struct, frozen=True, tag="permit_row"):
+    """line -> recorder, sent with the permit: the verdict behind it, durable before the unit is at the gate."""
+
+    seq: int
+    unit: UnitId
+    batch: str
+    configuration: str
+    verdict: Verdict
+    views: list[JudgedView]
+    bundle: str
+    stages: Stages
+
+
+class UnitRow(msgspec.Struct, frozen=True, tag="unit_row"):
+    """line -> recorder: the final row of a unit. Re-sent until acknowledged; idempotent by `unit`.
+
+    `source` is "line", or "plc" for a unit that went by without the line and was read from the PLC's closed ring.
+    """
+
+    seq: int
+    unit: UnitId
+    batch: str
+    configuration: str
+    outcome: Outcome
+    verdict: Verdict
+    reason: Reason
+    channel: Channel
+    defect: str
+    source: str
+    views: list[JudgedView]
+    bundle: str
+    plc_flags: int
+    encoder: int
+    stages: Stages
+
+
+class GapRow(msgspec.Struct, frozen=True, tag="gap_row"):
+    """line -> recorder: units older than the PLC's closed ring, by number range (DESIGN section 3)."""
+
+    seq: int
+    epoch: int
+    lane: int
+    first: int
+    last: int
+    cause: str
+
+
+class AlarmRow(msgspec.Struct, frozen=True, tag="alarm_row"):
+    """line -> recorder: an alarm or state change for the batch record."""
+
+    seq: int
+    at_ns: int
+    code: str
+    text: str
+    state: str
+    unit: UnitId | None
+
+
+class PlcTotals(msgspec.Struct, frozen=True, tag="plc_totals"):
+    """line -> recorder: the PLC's own counts of one epoch and lane, newest wins; the base of reconciliation."""
+
+    seq: int
+    epoch: int
+    lane: int
+    created: int
+    passed: int
+    diverted: int
+    first: int
+    last: int
+
+
+class Stored(msgspec.Struct, frozen=True, tag="stored"):
+    """recorder -> line: everything up to and including `seq` is durable."""
+
+    seq: int
+
+
+class Act(msgspec.Struct, frozen=True, tag="act"):
+    """A human or machine act, to the owner of what it changes. `reason` is never empty. Answered by Answer.
+
+    Kinds now: batch-open, batch-close (recorder); reset, clear, stop, start (line); record-quota (recorder, and only
+    on a simulated station).
+    """
+
+    kind: str
+    actor: str
+    role: str
+    reason: str
+    old: str
+    new: str
+    signature: str = ""
+
+
+class Answer(msgspec.Struct, frozen=True, tag="answer"):
+    """Owner -> asker. `ok` False carries the one line that says what to do."""
+
+    ok: bool
+    text: str
+
+
+class Ask(msgspec.Struct, frozen=True, tag="ask"):
+    """cli -> line or recorder: `what` is "status" or, to the recorder, "report"."""
+
+    what: str
+
+
+class Status(msgspec.Struct, frozen=True, tag="status"):
+    """line -> cli: one snapshot. `conditions` = (name, met, what to do); `alarms` newest last."""
+
+    state: str
+    mode: str
+    authority: str
+    batch: str
+    epoch: int
+    first_out: str
+    conditions: list[tuple[str, bool, str]]
+    counts: dict[str, int]
+    reasons: dict[str, int]
+    alarms: list[tuple[int, str, str]]
+    recent: list[tuple[str, str, str, str]]
+    latency_ms: dict[str, float]
+    cameras: dict[str, str]
+    unstored: int
+    bundle: str
+
+
+class Report(msgspec.Struct, frozen=True, tag="report"):
+    """recorder -> cli: the batch report as JSON text (docs/interfaces/report-v1.schema.json)."""
+
+    document: str
