@@ -106,6 +106,11 @@ class Binder:
     def synced(self) -> bool:
         return self._offset is not None
 
+    @property
+    def waits(self) -> bool:
+        """True while a frame waits for its edge."""
+        return bool(self._frames)
+
     def configure(self, settings: Settings) -> None:
         """Take the window of a newly armed recipe."""
         self._settings = settings

@@ -42,7 +42,7 @@ from daemon.wire import Message, Peer
 from drivers import plc as wires
 from drivers.registers import RegisterMap
 
-TURN_S = 0.002
+TURN_S = 0.001
 ORPHANS_NS = 15_000_000_000
 MODES = {LineMode.SHADOW: 0, LineMode.PROPOSE: 1, LineMode.AUTOMATIC: 2}
 
@@ -333,6 +333,8 @@ class Line:
         self._plc.command(bits, MODES[self._station.mode], self._desk.state)
         self._report(now)
         self._rows.pump()
+        if self._stations.waits:
+            self._plc.hurry()
 
     def _report(self, now: int) -> None:
         for alarm in self._desk.fresh:

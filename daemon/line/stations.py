@@ -43,6 +43,11 @@ class Stations:
     def synced(self) -> bool:
         return all(binder.synced for binder in self._binders.values())
 
+    @property
+    def waits(self) -> bool:
+        """True while a frame waits for its edge."""
+        return any(binder.waits for binder in self._binders.values())
+
     def facts(self) -> tuple[tuple[str, bool, bool], ...]:
         """Return (name, acquiring, in step) of each camera."""
         return tuple((name, bool(self.sessions[name]), binder.synced) for name, binder in self._binders.items())
