@@ -13,7 +13,7 @@ UNITS ?= 300
 RATE ?= 600
 ARGS ?=
 
-.PHONY: help setup run test check bench train-demo clean
+.PHONY: help setup run test check bench campaign train-demo clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ check: .venv/stamp ## lint, format, types, import contracts, sizes
 
 bench: setup ## measure latency and rates; a table here, JSON in build/bench.json
 	@$(PYTHON) tests/bench/bench_sim.py --json build/bench.json $(ARGS)
+
+campaign: setup ## play every fault alone and compare with what is expected; JSON in build/campaign.json
+	@$(PYTHON) tests/scenario/campaign.py $(ARGS)
 
 train-demo: setup ## train the demo models again from rendered vials (torch, in its own .venv-train)
 	@scripts/train_demo.sh $(ARGS)

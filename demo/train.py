@@ -136,7 +136,7 @@ def thresholds(model: ViewSpec, units: Units, scores: Floats) -> list[float]:
     """One threshold per class, from the validation set.
 
     Where good and defective units do not overlap: a third of the way (in log-odds) from the worst good unit to the
-    faintest defect, nearer to the good ones because a miss costs more. Where they overlap: 0.2 % of good units above.
+    faintest defect, nearer to the good ones because a miss costs more. Where they overlap: 0.1 % of good units above.
     """
     good = np.array([code is None for code in units.codes])
     found = []
@@ -145,8 +145,8 @@ def thresholds(model: ViewSpec, units: Units, scores: Floats) -> list[float]:
         worst_good = float(odds[good].max())
         faintest = float(odds[[unit is code for unit in units.codes]].min())
         overlap = faintest <= worst_good
-        limit = float(np.quantile(odds[good], 0.998)) if overlap else worst_good + (faintest - worst_good) / 3
-        found.append(round(float(1.0 / (1.0 + np.exp(-np.clip(limit, -6.0, 6.0)))), 5))
+        limit = float(np.quantile(odds[good], 0.999)) if overlap else worst_good + (faintest - worst_good) / 3
+        found.append(round(float(1.0 / (1.0 + np.exp(-np.clip(limit, -9.0, 9.0)))), 6))
     return found
 
 
@@ -161,16 +161,21 @@ def write_thresholds(found: dict[View, list[float]]) -> None:
     write_atomically(SPEC_FILE, text)
 
 
+def calibrate(folder: Path, validation: Units) -> dict[View, list[float]]:
+    """Thresholds for the models that lie in `folder`."""
+    views = load_spec().views
+    return {v: thresholds(m, validation, run_model(folder / m.file, validation.views[v])) for v, m in views.items()}
+
+
 def train_all(units: Units, validation: Units, epochs: int | None) -> None:
     """Train, export and calibrate both views; the old models stay in place until both new ones are whole."""
-    spec, found = load_spec(), {}
+    spec = load_spec()
     with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
         for view, model in spec.views.items():
             with Progress() as progress:
                 net = train(view, model, units, epochs or EPOCHS[view], progress)
-            file = Path(folder) / model.file
-            export(net, model, file)
-            found[view] = thresholds(model, validation, run_model(file, validation.views[view]))
+            export(net, model, Path(folder) / model.file)
+        found = calibrate(Path(folder), validation)
         for model in spec.views.values():
             (Path(folder) / model.file).replace(FOLDER / model.file)
     write_thresholds(found)
@@ -179,19 +184,25 @@ def train_all(units: Units, validation: Units, epochs: int | None) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--units", type=int, default=4000, help="rendered units to train on")
-    parser.add_argument("--validation", type=int, default=2000)
+    parser.add_argument("--validation", type=int, default=6000, help="rendered units that set the thresholds")
     parser.add_argument("--held-out", type=int, default=HELD_OUT_UNITS)
     parser.add_argument("--epochs", type=int, help="for both views; default: EPOCHS in this file")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--keep-models", action="store_true", help="only set the thresholds again and score")
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
-    units = render_units(TRAIN_SEED, chosen.units, chosen.threads, "training units")
     validation = render_units(VALIDATION_SEED, chosen.validation, chosen.threads, "validation units")
-    train_all(units, validation, chosen.epochs)
+    if chosen.keep_models:
+        trained = json.loads(SCORE_FILE.read_text(encoding="utf-8"))["training"]
+        write_thresholds(calibrate(FOLDER, validation))
+    else:
+        units = render_units(TRAIN_SEED, chosen.units, chosen.threads, "training units")
+        trained = {"train_seed": TRAIN_SEED, "train_units": chosen.units, "train_sha256": units.digest()}
+        trained |= {"torch": torch.__version__, "threads": chosen.threads}
+        train_all(units, validation, chosen.epochs)
+    trained |= {"validation_seed": VALIDATION_SEED, "validation_units": chosen.validation}
     result = score(chosen.held_out, chosen.threads)
-    recipe = {"train_seed": TRAIN_SEED, "train_units": chosen.units, "train_sha256": units.digest()}
-    recipe |= {"validation_seed": VALIDATION_SEED, "validation_units": chosen.validation, "torch": torch.__version__}
-    write_atomically(SCORE_FILE, json.dumps({**result, "training": recipe}, indent=2) + "\n")
+    write_atomically(SCORE_FILE, json.dumps({**result, "training": trained}, indent=2) + "\n")
     Console().print(f"auroc {result['auroc']}; details in {SCORE_FILE}")
 
 

@@ -31,7 +31,6 @@ class Expectation:
 _GOES_ON = ("execute",)
 _HOLDS = ("execute", "holding", "held", "unholding")
 _SUSPENDS = ("execute", "suspending", "suspended", "unsuspending")
-_STARTS_AGAIN = (*_SUSPENDS, "stopped", "resetting", "idle", "starting")
 
 
 def _goes_on(effect: str) -> Expectation:
@@ -56,8 +55,8 @@ EXPECTED: dict[FaultName, Expectation] = {
     FaultName.LATE_VERDICT: _goes_on("verdicts after the deadline are dropped: rejected as late"),
     FaultName.PLC_LINK_DOWN: Expectation(_SUSPENDS, Resets.DEVICE, "the PLC rejects by itself until the link is back"),
     FaultName.PLC_RESTART: Expectation(_SUSPENDS, Resets.DEVICE, "a new epoch: every older permit is void"),
-    FaultName.KILL_LINE: Expectation(_STARTS_AGAIN, Resets.PERSON, "the PLC rejects; its ring names the units"),
-    FaultName.HANG_LINE: Expectation(_STARTS_AGAIN, Resets.PERSON, "the PLC rejects; the watchdog restarts line"),
+    FaultName.KILL_LINE: Expectation(_GOES_ON, Resets.DEVICE, "the PLC rejects; its ring names the units"),
+    FaultName.HANG_LINE: Expectation(_GOES_ON, Resets.DEVICE, "the PLC rejects; the watchdog restarts line"),
     FaultName.RESTART_SAME_NUMBERS: Expectation(_SUSPENDS, Resets.DEVICE, "same numbers, new epoch: nothing matches"),
     FaultName.RECORDER_FULL: Expectation(_HOLDS, Resets.DEVICE, "the infeed closes until rows are durable again"),
     FaultName.KILL_RECORDER: Expectation(_HOLDS, Resets.DEVICE, "rows are sent again when the recorder is back"),

@@ -33,7 +33,7 @@ port = {port}
 [geometry]
 counts_per_mm = 20.0
 gate_mm = 600.0
-ejector_lead_mm = 40.0
+ejector_lead_mm = {lead}
 chute_eye_mm = 700.0
 pass_eye_mm = 700.0
 

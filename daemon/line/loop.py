@@ -43,6 +43,8 @@ from drivers import plc as wires
 from drivers.registers import RegisterMap
 
 TURN_S = 0.001
+DRIVE_NS = 4_000_000
+REMEMBERED = 1024
 ORPHANS_NS = 15_000_000_000
 MODES = {LineMode.SHADOW: 0, LineMode.PROPOSE: 1, LineMode.AUTOMATIC: 2}
 
@@ -65,20 +67,21 @@ class Line:
         self._loaded: Loaded | None = None
         self._resume: Resume | None = None
         self._permitted: set[UnitId] = set()
-        self._recorded: set[UnitId] = set()
+        self._recorded: dict[UnitId, None] = {}
         self._snapshot: wires.Snapshot | None = None
         self._strays: list[int] = []
         self._orphans_since = 0
+        self._next_drive_ns = 0
 
     def turn(self) -> None:
         """Wait for something at most TURN_S, then do everything that is due."""
-        ready = [fd for fd in (self._plc.fileno(), *self._peers.filenos()) if fd >= 0]
-        select.select(ready, [], [], TURN_S)
+        watched = [fd for fd in (self._plc.fileno(), *self._peers.filenos()) if fd >= 0]
+        ready = select.select(watched, [], [], TURN_S)[0]
         now = time.monotonic_ns()
         for event in self._plc.service(now) if self._knows_the_past() else ():
             self._plc_event(event, now)
         self._stations.feed(self._plc.edges_until_ns)
-        for peer, message in self._peers.service(now):
+        for peer, message in self._peers.service(now, ready):
             self._message(peer, message, now)
         self._tick(now)
         self._watchdog.advanced()
@@ -225,7 +228,7 @@ class Line:
         if isinstance(message, Resume):
             self._resume = message
             self._permitted = {row.unit for row in message.permitted}
-            self._recorded |= set(message.recorded)
+            self._recorded |= dict.fromkeys(message.recorded)
             if not self._summary.last_epoch:
                 self._plc.back_read = message.running
                 self._summary.last_epoch = message.last_epoch
@@ -313,7 +316,9 @@ class Line:
 
     def _finish(self, finish: tracking.Finish, now: int) -> None:
         row = unit_row(finish, self._arm)
-        self._recorded.add(finish.unit)
+        self._recorded[finish.unit] = None
+        if len(self._recorded) > REMEMBERED:
+            del self._recorded[next(iter(self._recorded))]
         self._rows.put(row, now)
         self._summary.finished(row)
         if finish.reason is Reason.TOO_CLOSE:
@@ -328,13 +333,18 @@ class Line:
         self._do(self._tracker.tick(now, silent), now)
         if self._tracker.orphans and now - self._orphans_since > ORPHANS_NS:
             self._do(self._tracker.give_up_orphans(now), now)
-        found = self._found(now)
-        bits = self._desk.drive(found, self._stations.synced, not len(self._tracker), now)
-        self._plc.command(bits, MODES[self._station.mode], self._desk.state)
-        self._report(now)
+        if now >= self._next_drive_ns:
+            self._next_drive_ns = now + DRIVE_NS
+            self._drive(now)
         self._rows.pump()
         if self._stations.waits:
             self._plc.hurry()
+
+    def _drive(self, now: int) -> None:
+        """Let the conditions move the line state, and tell PLC and recorder."""
+        bits = self._desk.drive(self._found(now), self._stations.synced, not len(self._tracker), now)
+        self._plc.command(bits, MODES[self._station.mode], self._desk.state)
+        self._report(now)
 
     def _report(self, now: int) -> None:
         for alarm in self._desk.fresh:

@@ -27,12 +27,13 @@ class Peers:
     def filenos(self) -> list[int]:
         return [self._listener.fileno(), *(peer.fileno() for peer in self._peers)]
 
-    def service(self, now_ns: int) -> Iterator[tuple[Peer, Message]]:
-        """Accept, connect and yield what arrived; a peer that breaks the protocol is dropped."""
+    def service(self, now_ns: int, ready: list[int]) -> Iterator[tuple[Peer, Message]]:
+        """Accept, connect and yield what arrived on the `ready` descriptors; who breaks the protocol is dropped."""
+        readable = [peer for peer in self._peers if peer.fileno() in ready]
         self._connect_recorder(now_ns)
-        while peer := self._listener.accept():
+        if self._listener.fileno() in ready and (peer := self._listener.accept()):
             self._peers.append(peer)
-        for peer in list(self._peers):
+        for peer in readable:
             yield from self._read(peer)
 
     def to_vision(self, message: Message) -> None:

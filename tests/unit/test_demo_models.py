@@ -8,9 +8,9 @@ import onnx
 import pytest
 
 from demo.dataset import Units, render_units
+from demo.rates import auroc, clopper_pearson
 from demo.score import SCORE_FILE, Judged, judge
 from demo.spec import FOLDER, load_spec
-from demo.statistics import auroc, clopper_pearson
 from drivers.sim.render import RENDERER_VERSION
 from drivers.sim.render_spec import DefectCode, View, difficulty_digest
 
