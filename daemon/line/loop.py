@@ -176,17 +176,7 @@ class Line:
         unit = UnitId(event.epoch, event.lane, event.number)
         if not self._concerns(unit):
             return
-        flag = {name: bool(event.flags & bit) for name, bit in self._flags.items()}
-        seen = tracking.Seen(
-            unit,
-            flag["permitted"],
-            flag["diverted"],
-            flag["chute_seen"],
-            flag["pass_seen"],
-            flag["phantom"],
-            event.flags,
-            event.at_ns,
-        )
+        seen = tracking.seen(unit, event.flags, self._flags, event.at_ns)
         self._summary.created(unit)
         self._do(self._tracker.closed(seen, unit in self._permitted), now)
 

@@ -10,7 +10,7 @@ from drivers.registers import signed_delta
 WAIT_FACTOR_NS = 1_000_000
 SLOWEST_NS = 25_000_000
 FASTEST_NS = 1_500_000
-SPEED_NS = 200_000_000
+SPEED_NS = 40_000_000
 LATENCY_MS = 120.0
 
 
@@ -59,13 +59,13 @@ class Stations:
 
     def speed(self, before: Snapshot, now: Snapshot) -> None:
         """Follow the belt: W is a quarter of the minimum gap at its present speed, at most the recipe's window."""
-        mark = self._mark or before
-        self._mark = mark
-        elapsed = now.at_ns - mark.at_ns
+        stands = before.registers["encoder"] == now.registers["encoder"]
+        self._mark = now if stands else self._mark or before
+        elapsed = now.at_ns - self._mark.at_ns
         if elapsed < SPEED_NS:
             return
+        counts = signed_delta(now.registers["encoder"], self._mark.registers["encoder"])
         self._mark = now
-        counts = signed_delta(now.registers["encoder"], mark.registers["encoder"])
         self._counts_per_ns = max(0.0, counts / elapsed)
         if counts > 0:
             gap_ns = self._min_gap_mm * self._counts_per_mm * elapsed / counts

@@ -6,7 +6,7 @@ holds at that moment. What the PLC's eyes saw closes the unit, exactly once.
 
 import enum
 from collections import OrderedDict, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from daemon.messages import Judged
@@ -48,6 +48,21 @@ class Seen:
     phantom: bool
     flags: int
     at_ns: int
+
+
+def seen(unit: UnitId, flags: int, bits: Mapping[str, int], at_ns: int) -> Seen:
+    """Return what the flags of the register map say; `bits` by the names of the map."""
+    on = {name: bool(flags & bit) for name, bit in bits.items()}
+    return Seen(
+        unit=unit,
+        permitted=on["permitted"],
+        diverted=on["diverted"],
+        chute=on["chute_seen"],
+        passed=on["pass_seen"],
+        phantom=on["phantom"],
+        flags=flags,
+        at_ns=at_ns,
+    )
 
 
 @dataclass(frozen=True, slots=True)
