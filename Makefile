@@ -31,8 +31,10 @@ check: .venv/stamp ## lint, format, types, import contracts, sizes
 	@.venv/bin/lint-imports --no-timings 2>/dev/null || .venv/bin/lint-imports
 	@$(PYTHON) -m pytest -q tests/unit/test_sizes.py
 
-bench: setup ## measure latency and rates; a table here, JSON in build/bench.json
+bench: setup ## measure latency, rates, ledger and bare spine (10 min); tables here, JSON in build/bench.json
 	@$(PYTHON) tests/bench/bench_sim.py --json build/bench.json $(ARGS)
+	@$(PYTHON) tests/bench/bench_ledger.py
+	@$(PYTHON) tests/bench/bench_spine.py --units 300
 
 campaign: setup ## play every fault alone and compare with what is expected; JSON in build/campaign.json
 	@$(PYTHON) tests/scenario/campaign.py $(ARGS)
