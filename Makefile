@@ -33,7 +33,7 @@ check: .venv/stamp ## lint, format, types, import contracts, sizes
 
 bench: setup ## measure latency, rates, ledger and bare spine (10 min); tables here, JSON in build/bench.json
 	@$(PYTHON) tests/bench/bench_sim.py --json build/bench.json $(ARGS)
-	@$(PYTHON) tests/bench/bench_ledger.py
+	@PYTHONPATH=. $(PYTHON) tests/bench/bench_ledger.py
 	@$(PYTHON) tests/bench/bench_spine.py --units 300
 
 campaign: setup ## play every fault alone and compare with what is expected; JSON in build/campaign.json
