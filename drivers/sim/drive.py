@@ -10,6 +10,7 @@ import math
 MODULATION = 0.01
 PERIOD_S = 7.3
 KEPT = 32
+ROUNDING_S = 1e-9
 _TURN = 2.0 * math.pi / PERIOD_S
 _NS = 1_000_000_000
 
@@ -44,7 +45,7 @@ class Drive:
         """Time at which the travel is (or was) reached; None if the present plan never gets there."""
         seconds = self._inverse(travel_mm)
         _, last, running = self._since[-1]
-        if not running and seconds > last:
+        if not running and seconds > last + ROUNDING_S:
             return None
         for since_ns, base, running in reversed(self._since):
             if running and seconds >= base:

@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from drivers.sim.belt import FOREVER_NS, Belt, BeltSpec, End, Eye, EyeEdge, Scene
@@ -48,6 +48,7 @@ PLAN = st.lists(st.integers(1, 400), max_size=8)
 
 @settings(max_examples=150, deadline=None)
 @given(PLAN, st.floats(0.0, 1.0))
+@example([257, 1, 343, 1, 199, 1, 71, 1], 1.0)
 def test_travel_and_its_inverse_agree_over_stops_and_starts(plan: list[int], share: float) -> None:
     drive = Drive(600.0, 30 * MS, T0)
     now = T0
