@@ -5,6 +5,7 @@ value and where it came from. There is no key and no threshold in this document 
 """
 
 import hashlib
+import ipaddress
 import os
 import tomllib
 from pathlib import Path
@@ -180,6 +181,7 @@ def _check(path: Path, station: Station) -> None:
         "$.cameras: at least one camera is needed": not names,
         "$.cameras: two cameras have one name": len(set(names)) != len(names),
         "$.cameras: two cameras have one trigger station": len(set(stations)) != len(stations),
+        "$.plc.host: write the PLC's IPv4 address, not a name": not _is_address(station.plc.host),
         "$.simulated: simulated parts are refused while production = true": station.simulated and station.production,
         "$.cameras: a camera stands behind the gate": any(
             camera.position_mm >= geometry.gate_mm - geometry.ejector_lead_mm for camera in station.cameras
@@ -190,6 +192,14 @@ def _check(path: Path, station: Station) -> None:
     for text, wrong in problems.items():
         if wrong:
             raise ConfigError(f"{path}: {text}")
+
+
+def _is_address(host: str) -> bool:
+    """A name would be looked up inside the line's loop, which must never wait."""
+    try:
+        return bool(ipaddress.IPv4Address(host))
+    except ValueError:
+        return False
 
 
 def _flatten(prefix: str, value: Any) -> dict[str, Any]:

@@ -127,7 +127,7 @@ class Resume(msgspec.Struct, frozen=True, tag="resume"):
     """recorder -> line after Hello: newest epoch on record and the permitted units that have no row yet.
 
     Of the open batch also: `since_epoch` the newest epoch when it was opened, `recorded` its newest 256 unit rows,
-    `running` True once it has any row (then a restarted line goes on by itself).
+    `running` True if the line was running when it was last heard of (then a restarted line goes on by itself).
     """
 
     last_epoch: int

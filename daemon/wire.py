@@ -165,7 +165,7 @@ class Listener:
         """Return the next peer, or None when nobody waits."""
         try:
             sock, _ = self._sock.accept()
-        except (BlockingIOError, ConnectionError):
+        except OSError:
             return None
         return Peer(sock)
 

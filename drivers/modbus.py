@@ -7,6 +7,7 @@ socket is ours and the codec theirs.
 
 import errno
 import socket
+import struct
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -107,8 +108,8 @@ class ModbusLink:
             self._send_next()
         except OSError as error:
             raise self._lost(error.strerror or str(error)) from error
-        except ModbusException as error:
-            raise self._lost(str(error)) from error
+        except (ModbusException, ValueError, IndexError, struct.error) as error:
+            raise self._lost(f"unreadable answer: {error}") from error
         if self._pending and now_ns - self._pending.sent_ns > self._timeout_ns:
             raise self._lost(f"no answer within {self._timeout_ns / 1e6:.0f} ms")
         return replies
@@ -171,6 +172,11 @@ class ModbusLink:
     def _reply(self, request: _Request, pdu: ModbusPDU, received_ns: int) -> Reply:
         if pdu.isError():
             raise self._lost(f"the PLC refused {request.tag} at {request.pdu.address} ({pdu})")
+        asked = request.pdu
+        if (pdu.function_code, pdu.transaction_id) != (asked.function_code, asked.transaction_id):
+            raise self._lost(f"the answer to {request.tag} answers something else")
+        if request.tag.startswith("read") and len(pdu.registers) != asked.count:
+            raise self._lost(f"{len(pdu.registers)} registers came for {request.tag}, {asked.count} were asked for")
         return Reply(request.tag, request.index, request.seq, pdu.registers, request.sent_ns, received_ns)
 
     def _send_next(self) -> None:

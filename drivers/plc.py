@@ -130,10 +130,12 @@ class Plc:
         self._read_at = (0, 0)
         self._nonce = 0
         self._beat = 0
+        self._events: list[Event] = []
         self._beat_seen = (0, 0)
         self._next_poll_ns = 0
         self._next_beat_ns = 0
         self._starts: int | None = None
+        self._last_epoch = 0
         self.epoch = 0
         self.command_bits = 0
         self.mode = 0
@@ -155,19 +157,23 @@ class Plc:
 
     def service(self, now_ns: int) -> list[Event]:
         """Do what is due and return what happened. Called by the line loop every turn."""
-        events: list[Event] = []
+        if self._link.connect(now_ns):
+            self._events.append(self._linked(now_ns))
+        self.flush()
+        if self.up:
+            self._due(now_ns)
+            self.flush()
+        events, self._events = self._events, []
+        return events
+
+    def flush(self) -> None:
+        """Move what can be moved on the wire now; the events come with the next `service`."""
         try:
-            if self._link.connect(now_ns):
-                events.append(self._linked(now_ns))
-            for reply in self._link.service(now_ns):
-                events.extend(self._answered(reply))
-            if self.up:
-                self._due(now_ns)
-                self._link.service(now_ns)
+            for reply in self._link.service(time.monotonic_ns()):
+                self._events.extend(self._answered(reply))
         except DeviceLost as error:
             self.epoch = 0
-            events.append(LinkDown(str(error)))
-        return events
+            self._events.append(LinkDown(str(error)))
 
     def hurry(self) -> None:
         """Somebody waits for an edge record: poll again 1 ms after the last poll instead of at its period."""
@@ -179,7 +185,7 @@ class Plc:
         check = permit_check(number, self.epoch, lane, slot, self._settings.identity)
         words = [*split(number), self.epoch & 0xFFFF, check]
         self._link.write("permit", self._map.permit.at(lane, slot), words, lane, number)
-        self._link.service(time.monotonic_ns())
+        self.flush()
 
     def revoke(self, lane: int, number: int) -> None:
         """Write zeros over the permit of one unit."""
@@ -241,24 +247,25 @@ class Plc:
         if fixed["plc_heartbeat"] != self._beat_seen[0]:
             self._beat_seen = (fixed["plc_heartbeat"], reply.received_ns)
         lanes = [self._map.lane.read(words, self._map.lane.at(i)) for i in range(self._settings.lanes)]
-        yield from self._started(fixed)
+        yield from self._started(fixed, words)
         if self._nonce and fixed["epoch_nonce_granted"] == self._nonce and self.epoch != fixed["epoch"]:
-            self.epoch = fixed["epoch"]
+            self.epoch = self._last_epoch = fixed["epoch"]
             yield EpochGranted(self.epoch)
         yield Snapshot(fixed, lanes, reply.received_ns)
         self._want(words)
         yield from self._fetch()
         self._drained()
 
-    def _started(self, fixed: dict[str, int]) -> Iterator[Event]:
+    def _started(self, fixed: dict[str, int], words: Sequence[int]) -> Iterator[Event]:
         starts, agreed = fixed["starts"], (fixed["epoch"], fixed["epoch_nonce_granted"])
         forgotten = self.epoch and agreed != (self.epoch, self._nonce)
-        if self._starts is not None and (starts != self._starts or forgotten):
+        back = any(u32(words, address) < self._heads.get((r, i), 0) for r, i, _block, address in self._rings())
+        if self._starts is not None and (starts != self._starts or forgotten or back):
             self._heads = {(ring, index): 0 for ring, index, _block, _address in self._rings()}
             self._clock.clear()
             self._clock.add(fixed["clock_us"], *self._read_at)
             self.epoch = 0
-            yield PlcRestarted(memory_lost=starts <= self._starts)
+            yield PlcRestarted(memory_lost=starts <= self._starts or fixed["epoch"] < self._last_epoch)
         self._starts = starts
 
     def _rings(self) -> Iterator[tuple[str, int, Block, int]]:

@@ -112,6 +112,7 @@ class Simulation:
         self._attended = False
         self._phase("closing the batch")
         with contextlib.suppress(SimError):
+            self._act(self._line, _act("stop", ""), ACT_S)
             self._act(self._recorder, _act("batch-close", batch), CLOSE_S)
         return self._report()
 

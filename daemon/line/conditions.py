@@ -2,7 +2,13 @@
 
 from dataclasses import dataclass
 
-from daemon.units import Authority
+from daemon.units import Authority, LineMode
+
+KEYS = {
+    LineMode.SHADOW: {Authority.LEGACY},
+    LineMode.PROPOSE: {Authority.LEGACY},
+    LineMode.AUTOMATIC: {Authority.LINEWARDEN, Authority.BOTH},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +19,7 @@ class Facts:
     plc_alive: bool
     plc_right: bool
     epoch: int
-    authority: int
+    key_fits: bool
     recorder: bool
     stored: bool
     batch: str
@@ -33,6 +39,11 @@ class Condition:
     remedy: str
 
 
+def key_fits(mode: LineMode, authority: int) -> bool:
+    """True if the key switch `inspection authority` gives this line what its mode needs."""
+    return authority in KEYS[mode]
+
+
 def conditions(facts: Facts) -> list[Condition]:
     """Return every condition, in order; the first unmet one is what to look at first."""
     right = not facts.link or facts.plc_right
@@ -43,9 +54,9 @@ def conditions(facts: Facts) -> list[Condition]:
         Condition("PLC_LINK", "epoch agreed", facts.epoch != 0, "the PLC must answer epoch_nonce"),
         Condition(
             "AUTHORITY",
-            "key switch on LINEWARDEN",
-            not facts.link or facts.authority == Authority.LINEWARDEN,
-            "turn the key switch `inspection authority`",
+            "key switch fits the line mode",
+            not facts.link or facts.key_fits,
+            "turn the key switch `inspection authority`: LINEWARDEN for automatic, LEGACY for shadow and propose",
         ),
         Condition("RECORDER_LOST", "recorder connected", facts.recorder, "it restarts by itself; read its log"),
         Condition("NO_RECORD", "rows are stored", facts.stored, "check the disk of the ledger"),

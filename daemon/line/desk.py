@@ -11,6 +11,7 @@ from drivers.plc import ABORT, HOLD, RESET, RUN, SYNC
 QUIET_NS = 1_000_000_000
 START_NS = 5_000_000_000
 SHOTS_NS = 600_000_000
+STOP_NS = 500_000_000
 RUNNING = {
     State.EXECUTE,
     State.HOLDING,
@@ -48,10 +49,11 @@ class Desk:
     _quiet: dict[str, int] = field(default_factory=dict)
     _unmet: set[str] = field(default_factory=set)
     _starting_since: int = 0
+    _stopping_since: int = 0
 
     def alarm(self, code: str, text: str, now_ns: int, *, quiet: bool = False) -> None:
         """Raise a fault of the table. `quiet` raises the same text at most once a second."""
-        key = f"{code} {text}" if quiet else ""
+        key = f"{code} {text.partition(':')[0]}" if quiet else ""
         if quiet and now_ns - self._quiet.get(key, -QUIET_NS) < QUIET_NS:
             return
         if quiet:
@@ -64,7 +66,7 @@ class Desk:
             self._move(Event.ABORT, now_ns, code)
 
     def act(self, kind: str, now_ns: int, who: str) -> str:
-        """A person's reset, start, stop or clear. Return "" when done, or one line that says why not."""
+        """A person's reset, start, stop, abort or clear. Return "" when done, or one line that says why not."""
         if kind == "clear" and self._move(Event.CLEAR, now_ns, who):
             return ""
         if kind == "reset":
@@ -72,6 +74,9 @@ class Desk:
         if kind == "start":
             return self._start(now_ns, who)
         if kind == "stop" and self._move(Event.STOP, now_ns, who):
+            self._stopping_since = now_ns
+            return ""
+        if kind == "abort" and self._move(Event.ABORT, now_ns, who):
             return ""
         return f"{kind} is not possible in state {self.state.name}"
 
@@ -99,8 +104,8 @@ class Desk:
         return ""
 
     def _start(self, now_ns: int, who: str) -> str:
-        self._move(Event.RESET, now_ns, who)
-        self._finish_acting(synced=False, empty=True, now_ns=now_ns)
+        if self._move(Event.RESET, now_ns, who):
+            self._move(Event.DONE, now_ns, "")
         if not self._move(Event.START, now_ns, who):
             return f"start is not possible in state {self.state.name}"
         self._starting_since = now_ns
@@ -117,6 +122,8 @@ class Desk:
         self._unmet = set(unmet)
 
     def _react(self, causes: set[Reaction], now_ns: int) -> None:
+        if Reaction.ABORT in causes:
+            self._move(Event.ABORT, now_ns, self.first_out)
         hold = Reaction.HOLD in causes or bool(self.latched)
         suspend = Reaction.SUSPEND in causes
         if self.state is State.EXECUTE and suspend:
@@ -131,7 +138,7 @@ class Desk:
     def _finish_acting(self, synced: bool, empty: bool, now_ns: int) -> None:
         waits = {
             State.STARTING: not synced and empty and now_ns - self._starting_since < START_NS,
-            State.STOPPING: not empty,
+            State.STOPPING: not empty or now_ns - self._stopping_since < STOP_NS,
         }
         if self.state in ACTING and not waits.get(self.state, False):
             self._move(Event.DONE, now_ns, "")

@@ -9,12 +9,13 @@ from pathlib import Path
 
 from daemon.config import Station
 from daemon.line import binding, tracking
-from daemon.line.conditions import Condition, Facts, conditions
-from daemon.line.desk import PERMITTING, Desk
+from daemon.line.conditions import Condition, Facts, conditions, key_fits
+from daemon.line.desk import PERMITTING, RUNNING, Desk
 from daemon.line.peers import Peers
 from daemon.line.rows import Rows, permit_row, unit_row
 from daemon.line.stations import Stations, limits
 from daemon.line.summary import Summary
+from daemon.line.unit import Finish, seen
 from daemon.messages import (
     Act,
     AlarmRow,
@@ -37,7 +38,7 @@ from daemon.messages import (
 )
 from daemon.notify import Watchdog
 from daemon.states import State
-from daemon.units import Authority, Evidence, LineMode, Reason, UnitId, ViewKey
+from daemon.units import Evidence, LineMode, Reason, UnitId, ViewKey
 from daemon.wire import Message, Peer
 from drivers import plc as wires
 from drivers.registers import RegisterMap
@@ -60,7 +61,7 @@ class Line:
         self._rows = Rows(self._peers.to_recorder)
         self._desk = Desk()
         self._stations = Stations(station)
-        self._tracker = tracking.Tracker(limits(station, None))
+        self._tracker = tracking.Tracker(limits(station, None), acting=station.mode is LineMode.AUTOMATIC)
         self._summary = Summary()
         self._watchdog = Watchdog()
         self._arm = Arm("", "", "", "")
@@ -72,23 +73,21 @@ class Line:
         self._strays: list[int] = []
         self._orphans_since = 0
         self._next_drive_ns = 0
+        self._ready = False  # the PLC is not spoken to before the recorder told what it has and which batch is open
 
     def turn(self) -> None:
         """Wait for something at most TURN_S, then do everything that is due."""
         watched = [fd for fd in (self._plc.fileno(), *self._peers.filenos()) if fd >= 0]
         ready = select.select(watched, [], [], TURN_S)[0]
         now = time.monotonic_ns()
-        for event in self._plc.service(now) if self._knows_the_past() else ():
+        for event in self._plc.service(now) if self._ready else ():
             self._plc_event(event, now)
         self._stations.feed(self._plc.edges_until_ns)
         for peer, message in self._peers.service(now, ready):
             self._message(peer, message, now)
         self._tick(now)
+        self._plc.flush()
         self._watchdog.advanced()
-
-    def _knows_the_past(self) -> bool:
-        """The PLC is not spoken to before the recorder said which units it has and which batch is open."""
-        return self._resume is not None and bool(self._arm.batch or not self._resume.running)
 
     def close(self) -> None:
         """Withdraw: the heartbeat stops, so the PLC rejects by itself."""
@@ -127,7 +126,8 @@ class Line:
         if before:
             self._stations.speed(before, snapshot)
         strays = [snapshot.registers[name] for name in ("stray_pass", "stray_chute")]
-        old, self._strays = self._strays or strays, strays
+        unexplained = [0, strays[1]] if self._desk.state in RUNNING else strays
+        old, self._strays = self._strays or unexplained, strays
         passed, chute = ((new - was) & 0xFFFF for new, was in zip(strays, old, strict=True))
         commands, nobodys = self._tracker.stray_pass(passed, now)
         self._do([*commands, *self._tracker.stray_chute(chute, now)], now)
@@ -147,7 +147,7 @@ class Line:
 
     def _overrun(self, event: wires.Overrun, now: int) -> None:
         self._desk.alarm("OVERRUN", f"{event.missing} entries of ring {event.ring} {event.index}", now)
-        if event.ring == "closed":
+        if event.ring == "closed" and self._arm.batch:
             self._rows.put(GapRow(0, self._plc.epoch, event.index, 0, event.missing, "ring overrun"), now)
 
     def _created(self, event: wires.Created, now: int) -> None:
@@ -176,9 +176,9 @@ class Line:
         unit = UnitId(event.epoch, event.lane, event.number)
         if not self._concerns(unit):
             return
-        seen = tracking.seen(unit, event.flags, self._flags, event.at_ns)
+        told = seen(unit, event.flags, self._flags, event.at_ns)
         self._summary.created(unit)
-        self._do(self._tracker.closed(seen, unit in self._permitted), now)
+        self._do(self._tracker.closed(told, unit in self._permitted), now)
 
     # -- cameras, vision, recorder, people ----------------------------------------------------------
 
@@ -220,15 +220,16 @@ class Line:
             self._permitted = {row.unit for row in message.permitted}
             self._recorded |= dict.fromkeys(message.recorded)
             if not self._summary.last_epoch:
-                self._plc.back_read = message.running
+                self._plc.back_read = bool(message.running or message.recorded or message.permitted)
                 self._summary.last_epoch = message.last_epoch
             return
-        first = not self._arm.batch
+        resumed = not self._ready and self._resume is not None and self._resume.running
         if message.batch != self._arm.batch:
             self._summary.new_batch()
         self._arm = message
         self._configure()
-        if first and message.batch and self._resume and self._resume.running and self._desk.state is State.STOPPED:
+        self._ready = self._resume is not None
+        if resumed and message.batch:
             self._desk.resume(now)
 
     def _camera_state(self, message: CameraState, now: int) -> None:
@@ -289,22 +290,23 @@ class Line:
             match command:
                 case tracking.Grant():
                     self._grant(command, now)
+                case tracking.WouldPermit():
+                    self._summary.permitted(command.stages)
                 case tracking.Revoke():
                     self._plc.revoke(command.unit.lane, command.unit.number)
                 case tracking.Forget():
                     self._peers.to_vision(Unbound(command.key))
-                case tracking.Finish():
+                case Finish():
                     self._finish(command, now)
                 case tracking.Escape():
                     self._desk.alarm("ESCAPED", f"unit {command.unit}: {command.cause}", now)
 
     def _grant(self, grant: tracking.Grant, now: int) -> None:
-        if self._station.mode is LineMode.AUTOMATIC:
-            self._plc.permit(grant.unit.lane, grant.unit.number)
+        self._plc.permit(grant.unit.lane, grant.unit.number)
         self._rows.put(permit_row(grant, self._arm), now)
         self._summary.permitted(grant.stages)
 
-    def _finish(self, finish: tracking.Finish, now: int) -> None:
+    def _finish(self, finish: Finish, now: int) -> None:
         row = unit_row(finish, self._arm)
         self._recorded[finish.unit] = None
         if len(self._recorded) > REMEMBERED:
@@ -320,7 +322,7 @@ class Line:
         for name in self._stations.names:
             self._decide(name, self._stations.binder(name).tick(now), now)
         silent = Reason.LATE if self._peers.vision else Reason.ENGINE_FAULT
-        self._do(self._tracker.tick(now, silent), now)
+        self._do(self._tracker.tick(now, silent, self._plc.edges_until_ns), now)
         if self._tracker.orphans and now - self._orphans_since > ORPHANS_NS:
             self._do(self._tracker.give_up_orphans(now), now)
         if now >= self._next_drive_ns:
@@ -337,13 +339,15 @@ class Line:
         self._report(now)
 
     def _report(self, now: int) -> None:
+        """Alarms and the PLC's totals go on record; the totals before a change of state, so that it closes on them."""
+        if not self._arm.batch:
+            self._desk.fresh.clear()
+            return
+        for totals in self._summary.totals(self._snapshot, now, bool(self._desk.fresh)):
+            self._rows.put(totals, now)
         for alarm in self._desk.fresh:
-            if self._arm.batch:
-                self._rows.put(AlarmRow(0, alarm.at_ns, alarm.code, alarm.text, alarm.state.name, None), now)
+            self._rows.put(AlarmRow(0, alarm.at_ns, alarm.code, alarm.text, alarm.state.name, None), now)
         self._desk.fresh.clear()
-        if self._snapshot and self._arm.batch:
-            for totals in self._summary.totals(self._snapshot, now):
-                self._rows.put(totals, now)
 
     # -- what is allowed now ------------------------------------------------------------------------
 
@@ -351,7 +355,8 @@ class Line:
         """Why no permit may be given at this moment, or None."""
         if self._desk.state not in PERMITTING or not self._plc.epoch or not self._plc.alive(now):
             return Reason.LINE_FAULT
-        if self._snapshot and self._snapshot.registers["authority"] != Authority.LINEWARDEN:
+        facts = self._facts(now)
+        if not (facts.plc_right and facts.key_fits):
             return Reason.LINE_FAULT
         if not self._peers.recorder or self._rows.overdue(now):
             return Reason.NO_RECORD
@@ -375,7 +380,7 @@ class Line:
             plc_alive=self._plc.alive(now),
             plc_right=identity in (None, (1, self._station.plc_identity)),
             epoch=self._plc.epoch,
-            authority=registers.get("authority", -1),
+            key_fits=not registers or key_fits(self._station.mode, registers["authority"]),
             recorder=self._peers.recorder is not None,
             stored=not self._rows.overdue(now),
             batch=self._arm.batch,

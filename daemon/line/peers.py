@@ -4,7 +4,23 @@ import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from daemon.messages import PROTO, Answer, Hello, Status
+from daemon.messages import (
+    PROTO,
+    Act,
+    Answer,
+    Arm,
+    Ask,
+    CameraState,
+    FrameLost,
+    FrameSeen,
+    Hello,
+    Judged,
+    Loaded,
+    Resume,
+    Status,
+    Stored,
+    VisionFault,
+)
 from daemon.wire import Listener, Message, Peer, PeerFull, WireError, connect
 
 RETRY_NS = 50_000_000
@@ -84,7 +100,28 @@ class Peers:
                 return
             if isinstance(message, Hello):
                 self._greet(peer, message)
+            if not self._may_say(peer, message):
+                self._drop(peer, f"{peer.process or 'a stranger'} sent {type(message).__name__}, not its to send")
+                return
             yield peer, message
+
+    def _may_say(self, peer: Peer, message: Message) -> bool:
+        """Verdicts come from the one vision, records from the one recorder, frames from the camera they name."""
+        match message:
+            case Judged() | Loaded() | VisionFault():
+                return peer is self.vision
+            case Stored() | Resume() | Arm():
+                return peer is self.recorder
+            case CameraState():
+                return (peer.process, peer.name) == ("camera", message.camera)
+            case FrameSeen():
+                return (peer.process, peer.name) == ("camera", message.evidence.key.camera)
+            case FrameLost():
+                return (peer.process, peer.name) == ("camera", message.key.camera)
+            case Act() | Ask() | Hello() | Answer():
+                return bool(peer.process)
+            case _:
+                return False
 
     def _greet(self, peer: Peer, hello: Hello) -> None:
         if hello.proto != PROTO:

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from daemon.line.tracking import Finish, Grant, channel_of
+from daemon.line.tracking import Grant
+from daemon.line.unit import Finish, channel_of
 from daemon.messages import AlarmRow, Arm, GapRow, PermitRow, PlcTotals, UnitRow
 from daemon.wire import Message
 

@@ -59,8 +59,7 @@ class Stations:
 
     def speed(self, before: Snapshot, now: Snapshot) -> None:
         """Follow the belt: W is a quarter of the minimum gap at its present speed, at most the recipe's window."""
-        stands = before.registers["encoder"] == now.registers["encoder"]
-        self._mark = now if stands else self._mark or before
+        self._mark = self._mark or before
         elapsed = now.at_ns - self._mark.at_ns
         if elapsed < SPEED_NS:
             return

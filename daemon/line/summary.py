@@ -69,9 +69,9 @@ class Summary:
     def peer_lost(self, process: str, why: str) -> None:
         self.lost_peers[f"{process}: {why}"] += 1
 
-    def totals(self, snapshot: Snapshot, now_ns: int) -> Iterator[PlcTotals]:
-        """Yield the PLC's totals that changed, at most every TOTALS_NS."""
-        if now_ns < self._next_ns:
+    def totals(self, snapshot: Snapshot | None, now_ns: int, at_once: bool) -> Iterator[PlcTotals]:
+        """Yield the PLC's totals that changed, at most every TOTALS_NS unless `at_once`."""
+        if snapshot is None or (now_ns < self._next_ns and not at_once):
             return
         self._next_ns = now_ns + TOTALS_NS
         epoch = snapshot.registers["epoch"]

@@ -4,24 +4,17 @@ A unit begins rejected: nothing but a Grant command can let it pass, and only `j
 holds at that moment. What the PLC's eyes saw closes the unit, exactly once.
 """
 
-import enum
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 
+from daemon.line.unit import Finish, Permit, Seen, TrackedUnit, finish, legacy_outcome_of, outcome_of, stages_of
 from daemon.messages import Judged
-from daemon.units import Channel, Evidence, FrameKey, Outcome, Reason, Stages, UnitId, Verdict, ViewKey
+from daemon.units import Evidence, FrameKey, Outcome, Reason, Stages, UnitId, Verdict, ViewKey
 
 MAX_IN_FLIGHT = 48
-
-
-class Permit(enum.Enum):
-    """State of a unit's permit as far as the line knows."""
-
-    NONE = enum.auto()
-    GRANTED = enum.auto()
-    REVOKED = enum.auto()
-    SPENT = enum.auto()
+LOST_FACTOR = 2
+FRESH_NS = 100_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,37 +30,17 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """What the PLC's closed ring says of a unit."""
+class Grant:
+    """Give the permit: AUTOMATIC only."""
 
     unit: UnitId
-    permitted: bool
-    diverted: bool
-    chute: bool
-    passed: bool
-    phantom: bool
-    flags: int
-    at_ns: int
-
-
-def seen(unit: UnitId, flags: int, bits: Mapping[str, int], at_ns: int) -> Seen:
-    """Return what the flags of the register map say; `bits` by the names of the map."""
-    on = {name: bool(flags & bit) for name, bit in bits.items()}
-    return Seen(
-        unit=unit,
-        permitted=on["permitted"],
-        diverted=on["diverted"],
-        chute=on["chute_seen"],
-        passed=on["pass_seen"],
-        phantom=on["phantom"],
-        flags=flags,
-        at_ns=at_ns,
-    )
+    judged: Judged
+    stages: Stages
 
 
 @dataclass(frozen=True, slots=True)
-class Grant:
-    """Give the permit (AUTOMATIC) or record that it would have been given (other modes)."""
+class WouldPermit:
+    """SHADOW and PROPOSE: a permit would have been given. No output takes this type."""
 
     unit: UnitId
     judged: Judged
@@ -89,21 +62,6 @@ class Forget:
 
 
 @dataclass(frozen=True, slots=True)
-class Finish:
-    """The unit is closed; the recorder gets its row."""
-
-    unit: UnitId
-    outcome: Outcome
-    verdict: Verdict
-    reason: Reason
-    source: str
-    judged: Judged | None
-    flags: int
-    encoder: int
-    stages: Stages
-
-
-@dataclass(frozen=True, slots=True)
 class Escape:
     """A unit may have got past the gate without a permit: stop the line."""
 
@@ -111,32 +69,19 @@ class Escape:
     cause: str
 
 
-Command = Grant | Revoke | Forget | Finish | Escape
-
-
-@dataclass(slots=True)
-class _Unit:
-    id: UnitId
-    created_ns: int
-    encoder: int
-    reason: Reason | None = None
-    permit: Permit = Permit.NONE
-    views: dict[ViewKey, FrameKey] = field(default_factory=dict)
-    edges: set[ViewKey] = field(default_factory=set)
-    last_edge_ns: int = 0
-    judged: Judged | None = None
-    permit_ns: int = 0
+Command = Grant | WouldPermit | Revoke | Forget | Finish | Escape
 
 
 class Tracker:
     """Owned by the line loop; one for all lanes. `encoder` arguments are the PLC's u32 counts."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, acting: bool = True) -> None:
         self._settings = settings
-        self._units: OrderedDict[UnitId, _Unit] = OrderedDict()
-        self._orphans: deque[_Unit] = deque()
-        self._released: deque[_Unit] = deque()
-        self._last: dict[int, _Unit] = {}
+        self._acting = acting
+        self._units: OrderedDict[UnitId, TrackedUnit] = OrderedDict()
+        self._orphans: deque[TrackedUnit] = deque()
+        self._released: deque[TrackedUnit] = deque()
+        self._last: dict[int, TrackedUnit] = {}
         self._encoder = 0
 
     def __len__(self) -> int:
@@ -154,7 +99,7 @@ class Tracker:
         """The infeed eye saw a unit; `refuse` is why the line can not accept anything now, if so."""
         if unit in self._units:
             return []
-        entry = _Unit(unit, at_ns, encoder, refuse)
+        entry = TrackedUnit(unit, at_ns, encoder, refuse)
         before = self._last.get(unit.lane)
         commands: list[Command] = []
         if before and _distance(encoder, before.encoder) < self._settings.min_gap_counts:
@@ -211,10 +156,12 @@ class Tracker:
             entry.judged = judged
         if reason:
             return self._reject(entry, reason)
+        if not self._acting:
+            return [WouldPermit(entry.id, judged, stages_of(entry, 0))]
         entry.permit, entry.permit_ns = Permit.GRANTED, now_ns
-        return [Grant(entry.id, judged, _stages(entry, 0))]
+        return [Grant(entry.id, judged, stages_of(entry, 0))]
 
-    def _objection(self, entry: _Unit, judged: Judged, now_ns: int) -> Reason | None:
+    def _objection(self, entry: TrackedUnit, judged: Judged, now_ns: int) -> Reason | None:
         used = {view.view: view.key for view in judged.views}
         if entry.reason:
             return entry.reason
@@ -226,16 +173,19 @@ class Tracker:
             return Reason.NO_IMAGE
         return Reason.LATE if self._is_late(entry, now_ns) else None
 
-    def _is_late(self, entry: _Unit, now_ns: int) -> bool:
+    def _is_late(self, entry: TrackedUnit, now_ns: int) -> bool:
         return now_ns > entry.last_edge_ns + self._settings.latency_ns or self._at_gate(entry)
 
-    def _at_gate(self, entry: _Unit) -> bool:
+    def _at_gate(self, entry: TrackedUnit) -> bool:
         travelled = _distance(self._encoder, entry.encoder)
         return travelled >= self._settings.decision_counts - self._settings.margin_counts
 
-    def tick(self, now_ns: int, silent: Reason) -> list[Command]:
-        """Mark what is late. `silent` is the reason for a unit whose views came and whose verdict did not."""
-        commands: list[Command] = []
+    def tick(self, now_ns: int, silent: Reason, read_ns: int) -> list[Command]:
+        """Mark what is late. `silent` is the reason for a unit whose views came and whose verdict did not.
+
+        The PLC's rings are read up to `read_ns`; a unit far behind the gate whose closing is not among them is lost.
+        """
+        commands = self._lost(now_ns) if now_ns - read_ns < FRESH_NS else []
         for entry in self._units.values():
             if entry.reason or entry.permit is not Permit.NONE or not self._overdue(entry, now_ns):
                 continue
@@ -243,12 +193,22 @@ class Tracker:
             commands += self._reject(entry, silent if complete else Reason.NO_IMAGE)
         return commands
 
-    def _overdue(self, entry: _Unit, now_ns: int) -> bool:
+    def _lost(self, now_ns: int) -> list[Command]:
+        """Finish the units of which the PLC never said where they went."""
+        far = LOST_FACTOR * self._settings.decision_counts
+        commands: list[Command] = []
+        for entry in [e for e in self._units.values() if _distance(self._encoder, e.encoder) > far > 0]:
+            del self._units[entry.id]
+            seen = Seen(entry.id, False, True, False, False, False, 0, now_ns)
+            commands.append(finish(entry, seen, Outcome.QUARANTINED, entry.reason or Reason.LINE_FAULT))
+        return commands
+
+    def _overdue(self, entry: TrackedUnit, now_ns: int) -> bool:
         if self._at_gate(entry):
             return True
         return entry.edges == self._settings.views and now_ns > entry.last_edge_ns + self._settings.latency_ns
 
-    def _reject(self, entry: _Unit, reason: Reason) -> list[Command]:
+    def _reject(self, entry: TrackedUnit, reason: Reason) -> list[Command]:
         """Fix the first reason; take back a permit that is not spent and let vision drop the frames."""
         if entry.permit is Permit.GRANTED and self._at_gate(entry):
             entry.permit = Permit.SPENT
@@ -269,8 +229,8 @@ class Tracker:
         entry = self._units.pop(seen.unit, None)
         if entry is None or (permitted and entry.reason is Reason.LINE_DOWN):
             return self._closed_unknown(seen, permitted)
-        outcome, reason = _outcome(entry, seen)
-        commands: list[Command] = [_finish(entry, seen, outcome, reason)]
+        outcome, reason = outcome_of(entry, seen) if self._acting else legacy_outcome_of(entry, seen)
+        commands: list[Command] = [finish(entry, seen, outcome, reason)]
         if not entry.judged:
             commands += [Forget(key) for key in entry.views.values()]
         if outcome is Outcome.ESCAPED:
@@ -278,15 +238,14 @@ class Tracker:
         return commands
 
     def _closed_unknown(self, seen: Seen, permitted: bool) -> list[Command]:
-        entry = _Unit(seen.unit, 0, 0, Reason.LINE_DOWN)
-        if seen.passed and seen.permitted:
+        entry = TrackedUnit(seen.unit, 0, 0, Reason.LINE_DOWN)
+        diverted = (seen.chute and not seen.passed) or (seen.phantom and not seen.permitted)
+        if seen.passed and seen.permitted and not seen.chute:
             outcome = Outcome.ACCEPTED if permitted else Outcome.QUARANTINED
-        elif seen.passed:
-            outcome = Outcome.ESCAPED
         else:
-            outcome = Outcome.REJECTED if seen.chute or seen.phantom else Outcome.ESCAPED
+            outcome = Outcome.REJECTED if diverted else Outcome.ESCAPED
         reason = Reason.NONE if outcome is Outcome.ACCEPTED else Reason.LINE_DOWN
-        commands: list[Command] = [_finish(entry, seen, outcome, reason, source="plc")]
+        commands: list[Command] = [finish(entry, seen, outcome, reason, source="plc")]
         if outcome is Outcome.ESCAPED:
             commands.append(Escape(seen.unit, "went by while the line was down and was not seen in the chute"))
         return commands
@@ -326,63 +285,18 @@ class Tracker:
         return len(self._orphans) + len(self._released)
 
     @staticmethod
-    def _finish_orphan(orphans: "deque[_Unit]", outcome: Outcome, at_ns: int) -> Finish:
+    def _finish_orphan(orphans: "deque[TrackedUnit]", outcome: Outcome, at_ns: int) -> Finish:
         entry = orphans.popleft()
         passed = outcome is Outcome.ACCEPTED
         seen = Seen(entry.id, passed, not passed, outcome is Outcome.REJECTED, passed, False, 0, at_ns)
-        return _finish(entry, seen, outcome, Reason.NONE if passed else entry.reason or Reason.LINE_FAULT)
+        return finish(entry, seen, outcome, Reason.NONE if passed else entry.reason or Reason.LINE_FAULT)
 
-    def _past_decision(self, entry: _Unit) -> bool:
+    def _past_decision(self, entry: TrackedUnit) -> bool:
         return _distance(self._encoder, entry.encoder) >= self._settings.decision_counts
 
     def open_units(self) -> Iterable[UnitId]:
         """Yield the units in flight, oldest first."""
         return self._units.keys()
-
-
-def _outcome(entry: _Unit, seen: Seen) -> tuple[Outcome, Reason]:
-    """Decide where the unit ended up from what the eyes saw; what does not fit together has escaped."""
-    reason = entry.reason or (Reason.LINE_FAULT if entry.permit is not Permit.NONE else Reason.LATE)
-    if seen.passed:
-        released = seen.permitted and not seen.chute and entry.permit in (Permit.GRANTED, Permit.SPENT)
-        return (Outcome.ACCEPTED, Reason.NONE) if released else (Outcome.ESCAPED, reason)
-    if seen.chute:
-        doubtful = entry.judged and entry.judged.verdict is Verdict.UNDECIDED and reason is Reason.DOUBTFUL
-        return (Outcome.UNDECIDED if doubtful else Outcome.REJECTED), reason
-    if seen.phantom and not seen.permitted:
-        return Outcome.REJECTED, Reason.PHANTOM
-    return Outcome.ESCAPED, reason
-
-
-def _finish(entry: _Unit, seen: Seen, outcome: Outcome, reason: Reason, source: str = "line") -> Finish:
-    judged = entry.judged
-    verdict = judged.verdict if judged else Verdict.UNDECIDED
-    return Finish(
-        entry.id, outcome, verdict, reason, source, judged, seen.flags, entry.encoder, _stages(entry, seen.at_ns)
-    )
-
-
-def _stages(entry: _Unit, closed_ns: int) -> Stages:
-    judged = entry.judged
-    return Stages(
-        created_ns=entry.created_ns,
-        last_edge_ns=entry.last_edge_ns,
-        frame_ns=judged.frame_ns if judged else 0,
-        inferred_ns=judged.inferred_ns if judged else 0,
-        inference_ns=judged.inference_ns if judged else 0,
-        judged_ns=judged.judged_ns if judged else 0,
-        permit_ns=entry.permit_ns,
-        closed_ns=closed_ns,
-    )
-
-
-def channel_of(finish: Finish) -> tuple[Channel, str]:
-    """Return (reject channel, defect code) of a closed unit."""
-    if finish.outcome is Outcome.ACCEPTED:
-        return Channel.NONE, ""
-    if finish.judged and finish.reason in (Reason.DEFECT, Reason.DOUBTFUL):
-        return finish.judged.channel, finish.judged.defect
-    return Channel.GREY, ""
 
 
 def _distance(new: int, old: int) -> int:

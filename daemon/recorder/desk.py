@@ -10,6 +10,7 @@ from daemon.messages import Act, Answer, Arm, Loaded, Report
 from daemon.recorder.batch import BatchFacts, BatchRecord, BatchState, Rules, build_report, document, why_open
 from daemon.recorder.gather import Gather
 from daemon.recorder.ledger import Closing, Ledger, LedgerError, Opening
+from daemon.recorder.reading import RUNNING
 from daemon.recorder.wall import WallClock
 from daemon.units import LineMode
 
@@ -99,6 +100,8 @@ class Desk:
             raise Refused(f"batch {act.new} is not open, {batch.id} is")
         if not self.line_present:
             raise Refused("line is not connected, its last rows may be missing: start it and try again")
+        if (state := self._ledger.line_state(batch.id)) in RUNNING:
+            raise Refused(f"the line is in {state}: stop it first, so that no unit comes in after the count")
         facts = self._facts(batch)
         if why := why_open(facts):
             more = f" (and {len(why) - NAMED_REASONS} more)" if len(why) > NAMED_REASONS else ""

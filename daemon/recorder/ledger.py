@@ -195,6 +195,10 @@ class Ledger:
         with _translated():
             return reading.units(self._db, batch)
 
+    def line_state(self, batch: str) -> str:
+        """Return the last state of the line on record in a batch, "" when none is."""
+        return reading.line_state(self._db, batch)
+
     def resume(self) -> Resume:
         """Return what a line that connects has to know about the open batch and the newest epoch."""
         with _translated():

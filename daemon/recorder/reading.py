@@ -56,6 +56,10 @@ RECORDED = "SELECT epoch, lane, number FROM unit ORDER BY rowid DESC LIMIT ?"
 ANY_ROW = (
     "SELECT EXISTS (SELECT 1 FROM unit WHERE batch = :batch) OR EXISTS (SELECT 1 FROM permit WHERE batch = :batch)"
 )
+STATE = "SELECT state FROM alarm WHERE batch = ? AND code = 'STATE' ORDER BY rowid DESC LIMIT 1"
+REVOKED = """SELECT coalesce(max(at_ns), 0) FROM alarm WHERE batch = ?
+AND code IN ('CAMERA_UNSYNCED', 'TOO_CLOSE', 'ESCAPED')"""
+RUNNING = ("EXECUTE", "HOLDING", "HELD", "UNHOLDING", "SUSPENDING", "SUSPENDED", "UNSUSPENDING")
 STRAY = """SELECT count(*) FROM unit WHERE epoch = ? AND lane = ? AND outcome = 'accepted'
 AND batch NOT IN (SELECT id FROM batch)"""
 ALARMS = """SELECT at_ns, code, text, state, epoch, lane, number FROM alarm WHERE batch = ?
@@ -81,6 +85,8 @@ def last_report(db: sqlite3.Connection) -> str:
 def resume(db: sqlite3.Connection) -> Resume:
     """Return what a line that connects has to know; without an open batch only the newest epoch.
 
+    A permit older than the last alarm that made the line take permits back does not count for a restarted line: whether
+    the revocation reached the PLC is not known. `running` is False after a stop or an abort: a person starts again.
     `recorded` are the newest rows of any batch: more than the PLC's ring of closed units holds.
     """
     found = db.execute("SELECT id, since_epoch FROM batch WHERE state = 'open'").fetchone()
@@ -88,8 +94,17 @@ def resume(db: sqlite3.Connection) -> Resume:
         return Resume(last_epoch(db), [])
     name, since = found
     newest = [UnitId(*row) for row in db.execute(RECORDED, (RESUMED_UNITS,))]
-    running = bool(db.execute(ANY_ROW, {"batch": name}).fetchone()[0])
-    return Resume(last_epoch(db), permits_without_unit(db, name), since, newest, running)
+    any_row = bool(db.execute(ANY_ROW, {"batch": name}).fetchone()[0])
+    running = any_row and line_state(db, name) in ("", *RUNNING)
+    (revoked_ns,) = db.execute(REVOKED, (name,)).fetchone()
+    permits = [row for row in permits_without_unit(db, name) if row.stages.permit_ns > revoked_ns]
+    return Resume(last_epoch(db), permits, since, newest, running)
+
+
+def line_state(db: sqlite3.Connection, name: str) -> str:
+    """Return the last state of the line on record in a batch, "" when none is."""
+    found = db.execute(STATE, (name,)).fetchone()
+    return str(found[0]) if found else ""
 
 
 def last_epoch(db: sqlite3.Connection) -> int:

@@ -210,3 +210,29 @@ def test_snapshot_names_the_registers(bench: Bench) -> None:
     assert isinstance(snapshot, Snapshot)
     assert snapshot.registers["plc_identity"] == PLC_IDENTITY
     assert snapshot.registers["map_version"] == 1
+
+
+def test_a_cold_start_behind_a_cut_link_is_noticed_by_the_rings(bench: Bench) -> None:
+    bench.agree()
+    for _ in range(3):
+        bench.infeed()
+    bench.server.shut()
+    bench.until(LinkDown)
+    bench.program.start(0, retained=False)
+    bench.server.open()
+    restarted = bench.until(PlcRestarted)
+    assert [e.memory_lost for e in restarted if isinstance(e, PlcRestarted)] == [True]
+    bench.plc.ask_epoch(1)
+    bench.until(EpochGranted)
+    assert bench.infeed().number == 1
+
+
+def test_a_permit_into_a_cut_link_is_an_event_and_no_exception(bench: Bench) -> None:
+    bench.agree()
+    unit = bench.infeed()
+    bench.server.shut()
+    for _ in range(50):
+        bench.plc.permit(0, unit.number)
+        time.sleep(0.001)
+    assert bench.until(LinkDown)
+    assert bench.plc.epoch == 0

@@ -7,7 +7,6 @@ import pytest
 from daemon.line.conditions import Facts, conditions
 from daemon.line.desk import START_NS, Desk
 from daemon.states import State
-from daemon.units import Authority
 from drivers.plc import ABORT, HOLD, RESET, RUN, SYNC
 
 S = 1_000_000_000
@@ -16,7 +15,7 @@ GOOD = Facts(
     plc_alive=True,
     plc_right=True,
     epoch=7,
-    authority=Authority.LINEWARDEN,
+    key_fits=True,
     recorder=True,
     stored=True,
     batch="B1",
@@ -136,10 +135,27 @@ def test_an_escape_aborts_and_only_clear_and_start_lead_back() -> None:
     room.running()
 
 
+def test_the_wrong_plc_aborts_however_early_it_was_known() -> None:
+    room, wrong = Room(), replace(GOOD, plc_right=False)
+    room.drive(wrong)
+    room.desk.act("start", room.now, "operator")
+    for _ in range(4):
+        room.drive(wrong)
+    assert room.desk.state is State.ABORTED
+
+
+def test_start_while_stopping_is_refused_and_units_stay_on_the_belt() -> None:
+    room = Room().running()
+    room.desk.act("stop", room.now, "operator")
+    assert room.desk.act("start", room.now, "operator") != ""
+    assert room.drive(empty=False) & RUN
+
+
 def test_stop_lets_the_belt_run_empty() -> None:
     room = Room().running()
     room.desk.act("stop", room.now, "operator")
-    assert room.drive(empty=False) == RUN | HOLD
+    assert room.drive(empty=True) == RUN | HOLD
+    assert room.drive(seconds=1, empty=False) == RUN | HOLD
     room.drive(empty=True)
     assert room.desk.state is State.STOPPED
 

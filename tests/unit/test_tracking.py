@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from daemon.line.tracking import MAX_IN_FLIGHT, Command, Escape, Finish, Forget, Grant, Revoke, Seen, Settings, Tracker
+from daemon.line.tracking import MAX_IN_FLIGHT, Command, Escape, Forget, Grant, Revoke, Settings, Tracker, WouldPermit
+from daemon.line.unit import Finish, Seen
 from daemon.messages import Judged
 from daemon.units import Channel, Evidence, FrameKey, JudgedView, Outcome, Reason, UnitId, Verdict, ViewKey
 
@@ -32,7 +33,7 @@ def seen(n: int, *, permitted: bool = False, chute: bool = False, passed: bool =
 
 
 def imaged(n: int = 1, encoder: int = 0, tracker: Tracker | None = None) -> Tracker:
-    tracker = tracker or Tracker(SETTINGS)
+    tracker = Tracker(SETTINGS) if tracker is None else tracker
     tracker.created(unit(n), encoder, 0, None)
     for view in (BODY, CRIMP):
         tracker.edge(unit(n), view, 100 * MS)
@@ -176,6 +177,34 @@ def test_a_permit_given_before_the_link_went_stands_if_the_plc_consumed_it(consu
     assert (finish.outcome, finish.reason) == expected
 
 
+def test_outside_automatic_nothing_is_granted_and_the_legacy_inspection_decides() -> None:
+    tracker = Tracker(SETTINGS, acting=False)
+    imaged(1, tracker=tracker)
+    commands = tracker.judged(judged(1), 110 * MS, None)
+    assert [type(c) for c in commands] == [WouldPermit]
+    finish = tracker.closed(seen(1, passed=True), False)
+    assert [type(c) for c in finish] == [Finish]
+
+
+@pytest.mark.parametrize(
+    "flags", [{"permitted": True, "passed": True, "chute": True}, {"permitted": True, "phantom": True}, {}]
+)
+def test_what_the_eyes_contradict_has_escaped_also_after_a_restart(flags: dict[str, bool]) -> None:
+    closed = Tracker(SETTINGS).closed(seen(9, **flags), True)
+    assert isinstance(closed[0], Finish)
+    assert closed[0].outcome is Outcome.ESCAPED
+    assert [type(c) for c in closed[1:]] == [Escape]
+
+
+def test_a_unit_whose_closing_never_came_is_quarantined_once_it_must_be_past() -> None:
+    tracker = imaged(1)
+    tracker.encoder(2 * SETTINGS.decision_counts + 1)
+    assert not [c for c in tracker.tick(900 * MS, Reason.LATE, 0) if isinstance(c, Finish)]
+    lost = [c for c in tracker.tick(900 * MS, Reason.LATE, 899 * MS) if isinstance(c, Finish)]
+    assert [c.outcome for c in lost] == [Outcome.QUARANTINED]
+    assert len(tracker) == 0
+
+
 def test_frames_of_a_rejected_unit_are_given_back() -> None:
     tracker = imaged()
     assert {c.key for c in tracker.missing(unit(1), Reason.NO_IMAGE) if isinstance(c, Forget)} == {
@@ -243,7 +272,7 @@ class Script:
         return self.tracker.void_all(Reason.LINE_FAULT)
 
     def tick(self, _n: int, _flag: bool) -> list[Command]:
-        return self.tracker.tick(self.now, Reason.LATE)
+        return self.tracker.tick(self.now, Reason.LATE, self.now)
 
     def close(self, n: int, _flag: bool) -> list[Command]:
         if n not in self.alive:
