@@ -5,6 +5,7 @@ value and where it came from. There is no key and no threshold in this document 
 """
 
 import hashlib
+import importlib.metadata
 import ipaddress
 import os
 import tomllib
@@ -118,6 +119,14 @@ def configuration_digest(station: str, bundle: str, recipe: str, register_map: s
     """Return the one digest pinned on every row of a batch (law 5)."""
     text = "\n".join((f"station {station}", f"bundle {bundle}", f"recipe {recipe}", f"map {register_map}", release))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def release() -> str:
+    """Return the version of the installed release, `dev` in a bare checkout; part of the configuration digest."""
+    try:
+        return importlib.metadata.version("linewarden")
+    except importlib.metadata.PackageNotFoundError:
+        return "dev"
 
 
 def dump(path: Path) -> list[tuple[str, str, str]]:

@@ -65,9 +65,9 @@ def conditions(facts: Facts) -> list[Condition]:
         Condition("VISION_LOST", "bundle and recipe loaded", facts.loaded, "vision verifies and loads them"),
         Condition(
             "NOT_ARMED",
-            "loaded bundle is the armed one",
+            "bundle, recipe and configuration are the armed ones",
             facts.armed_is_loaded or not facts.loaded,
-            "install the bundle that this batch was opened with",
+            "install the bundle, recipe and station file that this batch was opened with",
         ),
     ]
     for name, acquiring, synced in facts.cameras:

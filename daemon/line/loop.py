@@ -5,6 +5,7 @@ Way of one unit: `_created` -> `_edge`/`_frame` (binding) -> Bound to vision -> 
 
 import select
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from daemon.config import Station
@@ -47,16 +48,18 @@ TURN_S = 0.001
 DRIVE_NS = 4_000_000
 REMEMBERED = 1024
 ORPHANS_NS = 15_000_000_000
+Pinned = Callable[[str, str], str]  # (bundle, recipe) -> configuration digest of what this process runs on
 MODES = {LineMode.SHADOW: 0, LineMode.PROPOSE: 1, LineMode.AUTOMATIC: 2}
 
 
 class Line:
     """Owns tracker, binding, permits and line state. `turn` does one round; `main` calls it for ever."""
 
-    def __init__(self, station: Station, runtime: Path, plc: wires.Plc, registers: RegisterMap) -> None:
+    def __init__(self, station: Station, runtime: Path, plc: wires.Plc, registers: RegisterMap, pinned: Pinned) -> None:
         self._station = station
         self._plc = plc
         self._flags = registers.flags
+        self._pinned = pinned
         self._peers = Peers(runtime, self._gone)
         self._rows = Rows(self._peers.to_recorder)
         self._desk = Desk()
@@ -93,8 +96,6 @@ class Line:
         """Withdraw: the heartbeat stops, so the PLC rejects by itself."""
         self._plc.close()
         self._peers.close()
-
-    # -- PLC ----------------------------------------------------------------------------------------
 
     def _plc_event(self, event: wires.Event, now: int) -> None:
         match event:
@@ -180,8 +181,6 @@ class Line:
         self._summary.created(unit)
         self._do(self._tracker.closed(told, unit in self._permitted), now)
 
-    # -- cameras, vision, recorder, people ----------------------------------------------------------
-
     def _message(self, peer: Peer, message: Message, now: int) -> None:
         match message:
             case FrameSeen():
@@ -256,8 +255,6 @@ class Line:
             return Answer(False, "no batch is open: open one with the recorder first")
         text = self._desk.act(act.kind, now, act.actor)
         return Answer(not text, text or f"{act.kind}: {self._desk.state.name}")
-
-    # -- binding and tracking -----------------------------------------------------------------------
 
     def _frame(self, evidence: Evidence, now: int) -> None:
         name = evidence.key.camera
@@ -349,8 +346,6 @@ class Line:
             self._rows.put(AlarmRow(0, alarm.at_ns, alarm.code, alarm.text, alarm.state.name, None), now)
         self._desk.fresh.clear()
 
-    # -- what is allowed now ------------------------------------------------------------------------
-
     def _refusal(self, now: int) -> Reason | None:
         """Why no permit may be given at this moment, or None."""
         if self._desk.state not in PERMITTING or not self._plc.epoch or not self._plc.alive(now):
@@ -364,7 +359,8 @@ class Line:
 
     def _armed_is_loaded(self) -> bool:
         loaded, arm = self._loaded, self._arm
-        return bool(loaded and arm.batch and (loaded.bundle, loaded.recipe) == (arm.bundle, arm.recipe))
+        same = loaded and (loaded.bundle, loaded.recipe) == (arm.bundle, arm.recipe)
+        return bool(same and arm.batch and arm.configuration == self._pinned(arm.bundle, arm.recipe))
 
     def _configure(self) -> None:
         """Take limits from recipe and station once the loaded documents are the armed ones."""

@@ -1,5 +1,6 @@
 """The line process: reads as a bill of materials."""
 
+import functools
 import gc
 import signal
 import sys
@@ -14,8 +15,9 @@ from drivers.registers import load_map
 EX_CONFIG = 78
 
 
-def build(station: config.Station, runtime: Path) -> Line:
+def build(path: Path, runtime: Path) -> Line:
     """Put the parts together."""
+    station, digest = config.load(path), config.digest(path)
     registers = load_map()
     plc = station.plc
     link = ModbusLink(plc.host, plc.port, plc.unit, int(plc.timeout_ms * 1e6))
@@ -28,13 +30,18 @@ def build(station: config.Station, runtime: Path) -> Line:
         heartbeat_ns=int(plc.heartbeat_ms * 1e6),
         timeout_ns=int(plc.timeout_ms * 1e6),
     )
-    return Line(station, runtime, Plc(link, registers, settings), registers)
+
+    @functools.cache
+    def pinned(bundle: str, recipe: str) -> str:
+        return config.configuration_digest(digest, bundle, recipe, registers.digest, config.release())
+
+    return Line(station, runtime, Plc(link, registers, settings), registers, pinned)
 
 
 def main(path: Path) -> int:
     """Run until SIGTERM. Returns EX_CONFIG with one line on stderr when the station document is wrong."""
     try:
-        line = build(config.load(path), config.runtime_dir())
+        line = build(path, config.runtime_dir())
     except config.ConfigError as error:
         print(f"line: {error}", file=sys.stderr)
         return EX_CONFIG

@@ -1,7 +1,6 @@
 """The recorder process: takes rows from line, answers acts, arms batches. One loop, the only writer of the ledger."""
 
 import contextlib
-import importlib.metadata
 import secrets
 import selectors
 import signal
@@ -254,21 +253,13 @@ def main(station_path: Path) -> int:
     try:
         station = config.load(station_path)
         registers = load_map()
-        pins = Pins(config.digest(station_path), registers.digest, release(), registers.flags["permitted"])
+        pins = Pins(config.digest(station_path), registers.digest, config.release(), registers.flags["permitted"])
         ledger = Ledger(config.state_dir() / LEDGER)
     except (ConfigError, LedgerError, OSError) as error:
         _say(str(error))
         return EXIT_CONFIG
     with contextlib.closing(ledger):
         return _serve(station, ledger, pins)
-
-
-def release() -> str:
-    """Return the version of the installed release, `dev` in a bare checkout."""
-    try:
-        return importlib.metadata.version("linewarden")
-    except importlib.metadata.PackageNotFoundError:
-        return "dev"
 
 
 def _serve(station: Station, ledger: Ledger, pins: Pins) -> int:

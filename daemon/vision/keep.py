@@ -70,7 +70,9 @@ class Keeper:
 
     def run(self) -> None:
         """Body of thread `keep`: write what is offered until `stop`."""
-        self._used = _size_of(self._root)
+        for file in self._root.rglob("*.pgm"):
+            self.turns += 1
+            self._used += file.lstat().st_size
         while True:
             self.turns += 1
             try:
@@ -114,7 +116,3 @@ def _write(path: Path, header: bytes, pixels: bytes) -> None:
         file.write(header)
         file.write(pixels)
     os.replace(temporary, path)
-
-
-def _size_of(root: Path) -> int:
-    return sum(file.lstat().st_size for file in root.rglob("*.pgm"))
