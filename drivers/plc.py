@@ -143,6 +143,7 @@ class Plc:
         self.epoch_proposal = 0
         self.back_read = False
         self.edges_until_ns = 0
+        self.rings_until_ns = 0
 
     def fileno(self) -> int:
         return self._link.fileno()
@@ -313,9 +314,12 @@ class Plc:
         self._drained()
 
     def _drained(self) -> None:
-        """Note until when every edge is known: the last status read whose edge rings were read to their heads."""
-        if all(self._heads[key] == head for key, head in self._wanted.items() if key[0] == "edge"):
+        """Note until when everything is known: the last status read whose rings were read to their heads."""
+        behind = {ring for (ring, index), head in self._wanted.items() if self._heads[ring, index] != head}
+        if "edge" not in behind:
             self.edges_until_ns = self._read_at[0]
+        if not behind:
+            self.rings_until_ns = self._read_at[0]
 
     def _entry(self, ring: str, index: int, e: dict[str, int]) -> Event:
         at_ns, uncertainty = self._clock.to_monotonic(e["time_us"])

@@ -319,7 +319,7 @@ class Line:
         for name in self._stations.names:
             self._decide(name, self._stations.binder(name).tick(now), now)
         silent = Reason.LATE if self._peers.vision else Reason.ENGINE_FAULT
-        self._do(self._tracker.tick(now, silent, self._plc.edges_until_ns), now)
+        self._do(self._tracker.tick(now, silent, self._plc.rings_until_ns), now)
         if self._tracker.orphans and now - self._orphans_since > ORPHANS_NS:
             self._do(self._tracker.give_up_orphans(now), now)
         if now >= self._next_drive_ns:

@@ -236,3 +236,25 @@ def test_a_permit_into_a_cut_link_is_an_event_and_no_exception(bench: Bench) -> 
         time.sleep(0.001)
     assert bench.until(LinkDown)
     assert bench.plc.epoch == 0
+
+
+def test_the_past_counts_as_read_only_when_every_ring_is(bench: Bench) -> None:
+    bench.agree()
+    now = time.monotonic_ns() // 1000
+    for n in range(30):
+        bench.encoder = n * 1200
+        bench.step(Inputs(infeed=[Latch(now, bench.encoder)]))
+    bench.encoder += 15_000
+    bench.step(turns=5)
+    link = ModbusLink("127.0.0.1", bench.server.port, 1, 80_000_000)
+    later = Plc(link, bench.map, Settings(IDENTITY, PLC_IDENTITY, 1, (0, 1), 4_000_000, 20_000_000, 80_000_000))
+    later.back_read = True
+    events: list[Event] = []
+    for _ in range(2000):
+        bench.step()
+        events += later.service(time.monotonic_ns())
+        if later.rings_until_ns:
+            break
+    later.close()
+    assert [e.number for e in events if isinstance(e, Closed)] == list(range(1, 31))
+    assert [e.number for e in events if isinstance(e, Created)] == list(range(1, 31))
