@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -18,6 +19,9 @@ settings.load_profile("linewarden")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    """A runner started in the background inherits an ignored SIGINT; the tests and what they start need it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.setdefault(SEED_VARIABLE, str(random.SystemRandom().randrange(1 << 31)))
 
 
