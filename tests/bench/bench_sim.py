@@ -34,7 +34,7 @@ def main() -> int:
     document = {"machine": _machine(), "runs": runs, "highest_rate_without_late": _highest(runs)}
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    _show(document, Console())
+    _show(document, Console(width=max(Console().width, 130)))
     return 0 if all(run["report"] for run in runs) else 1
 
 

@@ -81,7 +81,7 @@ def main() -> int:
     parser.add_argument("--only", action="append", type=FaultName, metavar="NAME")
     parser.add_argument("--json", type=Path, default=Path("build/campaign.json"), metavar="FILE")
     options = parser.parse_args()
-    console = Console()
+    console = Console(width=max(Console().width, 130))
     names = options.only or list(FaultName)
     runs = [play(name, options.units, options.rate) for name in track(names, "faults", console=console)]
     table = Table(title=f"{len(runs)} faults, {options.units} vials each at {options.rate}/min", title_justify="left")
