@@ -67,6 +67,16 @@ _NO_ABORT = {State.ABORTING, State.ABORTED}
 
 ACTING = {state for state, event in _MOVES if event is Event.DONE}
 
+RUNNING = {
+    State.EXECUTE,
+    State.HOLDING,
+    State.HELD,
+    State.UNHOLDING,
+    State.SUSPENDING,
+    State.SUSPENDED,
+    State.UNSUSPENDING,
+}
+
 
 def move(state: State, event: Event) -> State | None:
     """Return the next state, or None when this state does not take the event."""

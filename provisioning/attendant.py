@@ -73,8 +73,3 @@ def _patience_ns(state: str, status: Status) -> int:
     """A hold with a cause is left to the device for longer, not for ever: a camera gets in step only with vials."""
     missing = any(not met for _, met, _ in status.conditions)
     return LONG_PATIENCE_NS if state in MAY_CLEAR_ITSELF and missing else PATIENCE_NS
-
-
-def _in_step(name: str) -> bool:
-    """Cameras come into step only while vials pass, so nobody waits for that before a reset."""
-    return name.endswith("in step")

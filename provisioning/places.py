@@ -19,11 +19,6 @@ def in_checkout() -> bool:
     return (CHECKOUT / "setup.cfg").exists() and (CHECKOUT / "Makefile").exists()
 
 
-def interfaces() -> Path:
-    """Return the folder of the interface documents."""
-    return CHECKOUT / "docs" / "interfaces" if in_checkout() else _share("interfaces")
-
-
 def unit_files() -> Path:
     """Return the folder of the shipped systemd unit files."""
     return CHECKOUT / "systemd" if in_checkout() else _share("systemd")

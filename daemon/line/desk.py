@@ -3,6 +3,7 @@
 from collections import deque
 from dataclasses import dataclass, field
 
+from daemon import states
 from daemon.faults import TABLE, Latch, Reaction
 from daemon.line.conditions import Condition
 from daemon.states import ACTING, Event, State, move
@@ -12,16 +13,7 @@ QUIET_NS = 1_000_000_000
 START_NS = 5_000_000_000
 SHOTS_NS = 600_000_000
 STOP_NS = 500_000_000
-RUNNING = {
-    State.EXECUTE,
-    State.HOLDING,
-    State.HELD,
-    State.UNHOLDING,
-    State.SUSPENDING,
-    State.SUSPENDED,
-    State.UNSUSPENDING,
-    State.STOPPING,
-}
+RUNNING = states.RUNNING | {State.STOPPING}
 CLOSED_INFEED = {State.HOLDING, State.HELD, State.SUSPENDING, State.SUSPENDED, State.STOPPING}
 PERMITTING = {State.EXECUTE, State.HOLDING, State.HELD, State.UNHOLDING, State.STOPPING}
 

@@ -246,7 +246,7 @@ class Line:
         elif peer.process == "vision":
             self._loaded = None
         if peer.process in ("camera", "vision", "recorder"):
-            self._summary.peer_lost(peer.process, why)
+            self._desk.note("PEER_LOST", f"{peer.process} {peer.name}: {why}", now)
 
     def _act(self, act: Act, now: int) -> Answer:
         if not act.reason or not act.actor:

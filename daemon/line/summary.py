@@ -38,7 +38,6 @@ class Summary:
         self.units_in = 0
         self.recent: deque[UnitRow] = deque(maxlen=RECENT)
         self.latencies: deque[int] = deque(maxlen=LATENCIES)
-        self.lost_peers: Counter[str] = Counter()
         self._ranges: dict[tuple[int, int], _Range] = {}
         self._sent: dict[tuple[int, int], PlcTotals] = {}
         self._next_ns = 0
@@ -65,9 +64,6 @@ class Summary:
         if row.reason is not Reason.NONE:
             self.reasons[row.reason] += 1
         self.recent.append(row)
-
-    def peer_lost(self, process: str, why: str) -> None:
-        self.lost_peers[f"{process}: {why}"] += 1
 
     def totals(self, snapshot: Snapshot | None, now_ns: int, at_once: bool) -> Iterator[PlcTotals]:
         """Yield the PLC's totals that changed, at most every TOTALS_NS unless `at_once`."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from daemon.line.unit import Finish, Permit, Seen, TrackedUnit, finish, legacy_outcome_of, outcome_of, stages_of
 from daemon.messages import Judged
 from daemon.units import Evidence, FrameKey, Outcome, Reason, Stages, UnitId, Verdict, ViewKey
+from drivers.registers import signed_delta
 
 MAX_IN_FLIGHT = 48
 LOST_FACTOR = 2
@@ -102,7 +103,7 @@ class Tracker:
         entry = TrackedUnit(unit, at_ns, encoder, refuse)
         before = self._last.get(unit.lane)
         commands: list[Command] = []
-        if before and _distance(encoder, before.encoder) < self._settings.min_gap_counts:
+        if before and signed_delta(encoder, before.encoder) < self._settings.min_gap_counts:
             commands += self._reject(before, Reason.TOO_CLOSE)
             entry.reason = Reason.TOO_CLOSE
         if len(self._units) >= MAX_IN_FLIGHT:
@@ -177,7 +178,7 @@ class Tracker:
         return now_ns > entry.last_edge_ns + self._settings.latency_ns or self._at_gate(entry)
 
     def _at_gate(self, entry: TrackedUnit) -> bool:
-        travelled = _distance(self._encoder, entry.encoder)
+        travelled = signed_delta(self._encoder, entry.encoder)
         return travelled >= self._settings.decision_counts - self._settings.margin_counts
 
     def tick(self, now_ns: int, silent: Reason, read_ns: int) -> list[Command]:
@@ -197,7 +198,7 @@ class Tracker:
         """Finish the units of which the PLC never said where they went."""
         far = LOST_FACTOR * self._settings.decision_counts
         commands: list[Command] = []
-        for entry in [e for e in self._units.values() if _distance(self._encoder, e.encoder) > far > 0]:
+        for entry in [e for e in self._units.values() if signed_delta(self._encoder, e.encoder) > far > 0]:
             del self._units[entry.id]
             seen = Seen(entry.id, False, True, False, False, False, 0, now_ns)
             commands.append(finish(entry, seen, Outcome.QUARANTINED, entry.reason or Reason.LINE_FAULT))
@@ -292,12 +293,8 @@ class Tracker:
         return finish(entry, seen, outcome, Reason.NONE if passed else entry.reason or Reason.LINE_FAULT)
 
     def _past_decision(self, entry: TrackedUnit) -> bool:
-        return _distance(self._encoder, entry.encoder) >= self._settings.decision_counts
+        return signed_delta(self._encoder, entry.encoder) >= self._settings.decision_counts
 
     def open_units(self) -> Iterable[UnitId]:
         """Yield the units in flight, oldest first."""
         return self._units.keys()
-
-
-def _distance(new: int, old: int) -> int:
-    return ((new - old + 0x80000000) & 0xFFFFFFFF) - 0x80000000

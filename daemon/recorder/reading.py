@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
+from daemon import states
 from daemon.messages import PermitRow, Resume
 from daemon.recorder.batch import (
     RELEASED,
@@ -59,7 +60,7 @@ ANY_ROW = (
 STATE = "SELECT state FROM alarm WHERE batch = ? AND code = 'STATE' ORDER BY rowid DESC LIMIT 1"
 REVOKED = """SELECT coalesce(max(at_ns), 0) FROM alarm WHERE batch = ?
 AND code IN ('CAMERA_UNSYNCED', 'TOO_CLOSE', 'ESCAPED')"""
-RUNNING = ("EXECUTE", "HOLDING", "HELD", "UNHOLDING", "SUSPENDING", "SUSPENDED", "UNSUSPENDING")
+RUNNING = frozenset(state.name for state in states.RUNNING)
 STRAY = """SELECT count(*) FROM unit WHERE epoch = ? AND lane = ? AND outcome = 'accepted'
 AND batch NOT IN (SELECT id FROM batch)"""
 ALARMS = """SELECT at_ns, code, text, state, epoch, lane, number FROM alarm WHERE batch = ?
