@@ -7,7 +7,7 @@ from daemon import states
 from daemon.faults import TABLE, Latch, Reaction
 from daemon.line.conditions import Condition
 from daemon.states import ACTING, Event, State, move
-from drivers.plc import ABORT, HOLD, RESET, RUN, SYNC
+from drivers.plc_link import ABORT, HOLD, RESET, RUN, SYNC
 
 QUIET_NS = 1_000_000_000
 START_NS = 5_000_000_000

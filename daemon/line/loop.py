@@ -41,7 +41,7 @@ from daemon.notify import Watchdog
 from daemon.states import State
 from daemon.units import Evidence, LineMode, Reason, UnitId, ViewKey
 from daemon.wire import Message, Peer
-from drivers import plc as wires
+from drivers import plc_link as wires
 from drivers.registers import RegisterMap
 
 TURN_S = 0.001

@@ -9,7 +9,7 @@ from pathlib import Path
 from daemon import config, notify
 from daemon.line.loop import Line
 from drivers.modbus import ModbusLink
-from drivers.plc import Plc, Settings
+from drivers.plc_link import Plc, Settings
 from drivers.registers import load_map
 
 EX_CONFIG = 78

@@ -4,7 +4,7 @@ from daemon.config import Station
 from daemon.line import tracking
 from daemon.line.binding import Binder, Settings
 from daemon.messages import Loaded
-from drivers.plc import Snapshot
+from drivers.plc_link import Snapshot
 from drivers.registers import signed_delta
 
 WAIT_FACTOR_NS = 1_000_000

@@ -8,7 +8,7 @@ from daemon.line.conditions import Facts, conditions
 from daemon.line.desk import Desk
 from daemon.messages import PlcTotals, Status, UnitRow
 from daemon.units import Authority, LineMode, Outcome, Reason, Stages, UnitId
-from drivers.plc import Snapshot
+from drivers.plc_link import Snapshot
 
 TOTALS_NS = 100_000_000
 RECENT = 12

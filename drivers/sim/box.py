@@ -13,6 +13,9 @@ import time
 from pathlib import Path
 
 from daemon.config import ConfigError, load
+from drivers.gate.plc_bank import Bank
+from drivers.gate.plc_io import Key
+from drivers.modbus_server import ModbusServer
 from drivers.registers import load_map
 from drivers.sim.belt import Belt
 from drivers.sim.box_loop import BoxLoop, Parts
@@ -20,9 +23,6 @@ from drivers.sim.box_setup import RunSpec, SetupError, belt_spec, open_cameras, 
 from drivers.sim.box_talk import Listener, Speaker
 from drivers.sim.faults import FaultError, Schedule, parse
 from drivers.sim.machine import Machine
-from drivers.sim.modbus_server import ModbusServer
-from drivers.sim.plc_bank import Bank
-from drivers.sim.plc_io import Key
 from drivers.sim.truth import write
 
 FIFO = 50

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from drivers.modbus_server import ModbusServer
 from drivers.sim.box_cameras import EDGE_FAULTS, Cameras
 from drivers.sim.box_talk import Speaker
 from drivers.sim.faults import MS, Executor, FaultName, Order, Schedule
 from drivers.sim.machine import Machine
-from drivers.sim.modbus_server import ModbusServer
 from drivers.sim.truth import TruthLog
 
 BOUNCE_MM = 8.0

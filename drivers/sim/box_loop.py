@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from drivers.gate.plc_bank import Bank
+from drivers.modbus_server import ModbusServer
 from drivers.sim.box_cameras import Cameras, Head
 from drivers.sim.box_faults import FaultPlay
 from drivers.sim.box_setup import RunSpec
 from drivers.sim.box_talk import Listener, Speaker
 from drivers.sim.faults import Schedule
 from drivers.sim.machine import SCAN_NS, Machine, Turn
-from drivers.sim.modbus_server import ModbusServer
-from drivers.sim.plc_bank import Bank
 from drivers.sim.ticker import Ticker
 from drivers.sim.truth import TruthLog
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from daemon.config import Station
+from drivers.gate.plc_io import PlcSpec
+from drivers.gate.plc_logic import SCAN_US
 from drivers.sim.belt import Belt, BeltSpec
 from drivers.sim.box_cameras import Cameras, Head, open_head
-from drivers.sim.plc_io import PlcSpec
-from drivers.sim.plc_logic import SCAN_US
 from drivers.sim.render import Pool, make_pool
 from drivers.sim.render_spec import RenderError, View
 

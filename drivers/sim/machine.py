@@ -8,10 +8,10 @@ after an order, and triggers are handed out at most AHEAD_NS before they are due
 from collections import deque
 from dataclasses import dataclass
 
+from drivers.gate.plc_bank import Bank
+from drivers.gate.plc_io import Compare, Fired, Inputs, Latch, Outputs, PlcSpec, Step, UnitEvent
+from drivers.gate.plc_logic import SCAN_US, Plc
 from drivers.sim.belt import Belt, Eye, EyeEdge, Scene, Vial
-from drivers.sim.plc_bank import Bank
-from drivers.sim.plc_io import Compare, Fired, Inputs, Latch, Outputs, PlcSpec, Step, UnitEvent
-from drivers.sim.plc_logic import SCAN_US, Plc
 
 AHEAD_NS = 25_000_000
 SCAN_NS = SCAN_US * 1000

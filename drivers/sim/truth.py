@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from drivers.gate.plc_io import Flag, Step, UnitEvent
 from drivers.sim.belt import End, Vial
-from drivers.sim.plc_io import Flag, Step, UnitEvent
 
 TRUTH_VERSION = 1
 UnitKey = tuple[int, int, int]

@@ -17,13 +17,13 @@ import sys
 import time
 from multiprocessing.connection import Connection
 
+from drivers.gate.plc_bank import Bank
+from drivers.gate.plc_io import Inputs, Latch, PlcSpec, Step
+from drivers.gate.plc_logic import Plc as PlcProgram
 from drivers.modbus import ModbusLink
-from drivers.plc import RUN, Created, LinkUp, Plc, Settings
+from drivers.modbus_server import ModbusServer
+from drivers.plc_link import RUN, Created, LinkUp, Plc, Settings
 from drivers.registers import load_map
-from drivers.sim.modbus_server import ModbusServer
-from drivers.sim.plc_bank import Bank
-from drivers.sim.plc_io import Inputs, Latch, PlcSpec, Step
-from drivers.sim.plc_logic import Plc as PlcProgram
 
 IDENTITY, PLC_IDENTITY = 1, 2
 LATE_MS, COUNTS_PER_UNIT, DECIDE = 120.0, 1200, 11_700

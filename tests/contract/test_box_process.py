@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from drivers.modbus import ModbusLink
-from drivers.plc import RUN, Closed, Created, EpochGranted, LinkUp, Overrun, Plc, PlcRestarted, Settings
+from drivers.plc_link import RUN, Closed, Created, EpochGranted, LinkUp, Overrun, Plc, PlcRestarted, Settings
 from drivers.registers import load_map
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -14,9 +14,9 @@ from collections.abc import Iterator
 import pytest
 from pymodbus.client import ModbusTcpClient
 
+from drivers.gate.plc_bank import DEVICE_FIELDS, Bank
+from drivers.modbus_server import MAX_CLIENTS, ModbusServer
 from drivers.registers import load_map, map_path
-from drivers.sim.modbus_server import MAX_CLIENTS, ModbusServer
-from drivers.sim.plc_bank import DEVICE_FIELDS, Bank
 
 HOST = "127.0.0.1"
 ADU = struct.Struct(">HHHB")

@@ -5,8 +5,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from drivers.gate.plc_bank import Bank
+from drivers.gate.plc_io import Fired, Inputs, Latch, PlcSpec
+from drivers.gate.plc_logic import Plc as PlcProgram
 from drivers.modbus import ModbusLink
-from drivers.plc import (
+from drivers.modbus_server import ModbusServer
+from drivers.plc_link import (
     RUN,
     SYNC,
     Closed,
@@ -23,10 +27,6 @@ from drivers.plc import (
     Snapshot,
 )
 from drivers.registers import load_map
-from drivers.sim.modbus_server import ModbusServer
-from drivers.sim.plc_bank import Bank
-from drivers.sim.plc_io import Fired, Inputs, Latch, PlcSpec
-from drivers.sim.plc_logic import Plc as PlcProgram
 
 IDENTITY, PLC_IDENTITY = 0x4C570001, 0x504C4301
 SPEC = PlcSpec(

@@ -1,9 +1,9 @@
 """A PLC program on an ideal belt, with a device that writes registers as it likes; used by the tests of the PLC."""
 
+from drivers.gate.plc_bank import Bank
+from drivers.gate.plc_io import Cause, Flag, Inputs, Latch, Outputs, PlcSpec, Step, UnitEvent
+from drivers.gate.plc_logic import SCAN_US, Plc
 from drivers.registers import load_map, permit_check, split
-from drivers.sim.plc_bank import Bank
-from drivers.sim.plc_io import Cause, Flag, Inputs, Latch, Outputs, PlcSpec, Step, UnitEvent
-from drivers.sim.plc_logic import SCAN_US, Plc
 
 MAP = load_map()
 DEVICE, FOREIGN, PLC_ID = 1001, 666, 2001

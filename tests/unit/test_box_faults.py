@@ -4,12 +4,12 @@ from collections.abc import Callable
 
 import pytest
 
+from drivers.gate.plc_bank import Bank
+from drivers.gate.plc_io import Flag, PlcSpec
 from drivers.registers import load_map, permit_check, split
 from drivers.sim.belt import Belt, BeltSpec, End
 from drivers.sim.faults import FAULTS, Executor, FaultError, FaultName, Order, Schedule, parse
 from drivers.sim.machine import AHEAD_NS, SCAN_NS, Machine, Pulse
-from drivers.sim.plc_bank import Bank
-from drivers.sim.plc_io import Flag, PlcSpec
 from drivers.sim.truth import TruthLog
 
 T0 = 10**12

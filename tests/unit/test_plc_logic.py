@@ -13,9 +13,9 @@ from plc_world import (
     run_through,
 )
 
+from drivers.gate.plc_io import Cause, Compare, Fired, Flag, Latch, Step
+from drivers.gate.plc_logic import ABORT, HOLD, RESET, SYNC, SYNC_GAP_US, SYNC_SHOTS
 from drivers.registers import map_path
-from drivers.sim.plc_io import Cause, Compare, Fired, Flag, Latch, Step
-from drivers.sim.plc_logic import ABORT, HOLD, RESET, SYNC, SYNC_GAP_US, SYNC_SHOTS
 
 
 @pytest.fixture

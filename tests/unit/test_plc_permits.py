@@ -16,8 +16,8 @@ from plc_world import (
     run_through,
 )
 
-from drivers.sim.plc_io import Cause, Flag, Key, Step
-from drivers.sim.plc_logic import ABORT, HOLD, RESET
+from drivers.gate.plc_io import Cause, Flag, Key, Step
+from drivers.gate.plc_logic import ABORT, HOLD, RESET
 
 
 @pytest.fixture

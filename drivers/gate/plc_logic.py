@@ -4,10 +4,10 @@
 requests change the bank between scans only, so a scan works on one consistent copy of the permit slots.
 """
 
-from drivers.sim.plc_bank import Bank
-from drivers.sim.plc_io import MAX_U32, Compare, Fired, Inputs, Outputs, PlcSpec, Unit
-from drivers.sim.plc_lane import Lane
-from drivers.sim.plc_permits import Device
+from drivers.gate.plc_bank import Bank
+from drivers.gate.plc_io import MAX_U32, Compare, Fired, Inputs, Outputs, PlcSpec, Unit
+from drivers.gate.plc_lane import Lane
+from drivers.gate.plc_permits import Device
 
 SCAN_US = 2_000
 HEARTBEAT_US = 20_000

@@ -20,7 +20,7 @@ from pymodbus.pdu.register_message import (
     WriteSingleRegisterResponse,
 )
 
-from drivers.sim.plc_bank import Bank
+from drivers.gate.plc_bank import Bank
 
 MAX_CLIENTS = 16
 MAX_READ, MAX_WRITE, MAX_WRITE_23 = 125, 123, 121

@@ -4,9 +4,9 @@ A permit counts only while the device's heartbeat is fresh on the PLC's own cloc
 the epoch both agreed on, for the unit it names. Every change of any of that zeroes all slots.
 """
 
+from drivers.gate.plc_bank import Bank
+from drivers.gate.plc_io import MAX_U32, Cause, Flag, Key, Unit
 from drivers.registers import Block, permit_check, u32
-from drivers.sim.plc_bank import Bank
-from drivers.sim.plc_io import MAX_U32, Cause, Flag, Key, Unit
 
 HEARTBEAT_TIMEOUT_US = 80_000
 AUTOMATIC = 2

@@ -7,9 +7,9 @@ point, and rests (diverts) for everything else, known or unknown.
 from collections import deque
 from collections.abc import Iterator
 
-from drivers.sim.plc_bank import Bank
-from drivers.sim.plc_io import MAX_U32, Cause, Flag, Inputs, Key, Latch, PlcSpec, Step, Unit, UnitEvent
-from drivers.sim.plc_permits import Device
+from drivers.gate.plc_bank import Bank
+from drivers.gate.plc_io import MAX_U32, Cause, Flag, Inputs, Key, Latch, PlcSpec, Step, Unit, UnitEvent
+from drivers.gate.plc_permits import Device
 
 
 class Lane:
