@@ -4,13 +4,14 @@ Unknown keys, wrong types and values out of bounds are errors that name the key.
 value and where it came from. There is no key and no threshold in this document (DESIGN section 6).
 """
 
+import enum
 import hashlib
 import importlib.metadata
 import ipaddress
 import os
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -19,17 +20,124 @@ from daemon.units import LineMode
 Mm = Annotated[float, msgspec.Meta(ge=0.0, le=100_000.0)]
 PositiveMs = Annotated[float, msgspec.Meta(gt=0.0, le=60_000.0)]
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
+DeviceId = Annotated[int, msgspec.Meta(ge=0, le=255)]
+Baud = Annotated[int, msgspec.Meta(ge=9_600, le=4_000_000)]
+LineOffset = Annotated[int, msgspec.Meta(ge=0, le=1023)]
+Lane = Annotated[int, msgspec.Meta(ge=0, le=3)]
+Px = Annotated[int, msgspec.Meta(ge=0, le=16384)]
 
 
-class Plc(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Modbus TCP to the PLC, the device being the client (register map v1). Times in ms."""
+class WordOrder(enum.StrEnum):
+    """Which register of a 32-bit value comes first; within a register the high byte always does."""
+
+    HIGH_FIRST = "high-first"
+    LOW_FIRST = "low-first"
+
+
+class Tls(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Modbus/TCP Security, both sides with a certificate. `key` names a systemd credential, never a file in here."""
+
+    authority: str
+    certificate: str
+    key: str
+
+
+class ModbusClient(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="kind", tag="modbus-client"
+):
+    """The device asks and writes, the PLC is the Modbus TCP server (register map v1). Times in ms."""
 
     host: str = "127.0.0.1"
     port: Port = 1502
-    unit: Annotated[int, msgspec.Meta(ge=0, le=255)] = 1
+    unit: DeviceId = 1
+    word_order: WordOrder = WordOrder.HIGH_FIRST
+    tls: Tls | None = None
     poll_ms: PositiveMs = 4.0
     heartbeat_ms: PositiveMs = 20.0
     timeout_ms: PositiveMs = 80.0
+
+
+class ModbusServer(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="kind", tag="modbus-server"
+):
+    """The PLC asks and writes, the device is the Modbus TCP server. `allow`: IPv4 addresses that may connect, empty =
+    loopback only."""
+
+    host: str = "127.0.0.1"
+    port: Port = 1502
+    unit: DeviceId = 1
+    word_order: WordOrder = WordOrder.HIGH_FIRST
+    tls: Tls | None = None
+    allow: list[str] = []
+    heartbeat_ms: PositiveMs = 20.0
+    timeout_ms: PositiveMs = 80.0
+
+
+class ModbusRtu(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="kind", tag="modbus-rtu"
+):
+    """As modbus-client, over a serial line: the device is the only client on it."""
+
+    device: str
+    baud: Baud = 921_600
+    parity: Literal["none", "even", "odd"] = "even"
+    unit: DeviceId = 1
+    word_order: WordOrder = WordOrder.HIGH_FIRST
+    poll_ms: PositiveMs = 8.0
+    heartbeat_ms: PositiveMs = 20.0
+    timeout_ms: PositiveMs = 80.0
+
+
+class SerialBoard(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="kind", tag="serial-board"
+):
+    """A reject board with its own eyes and timer on a serial line; it ejects what it was not told to spare."""
+
+    device: str
+    baud: Baud = 921_600
+    heartbeat_ms: PositiveMs = 20.0
+    timeout_ms: PositiveMs = 80.0
+
+
+class Diverter(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="kind", tag="diverter"):
+    """No PLC: this computer energises a diverter whose rest position rejects, behind a watchdog relay.
+
+    `actuator`, `at_rest` and `watchdog_ms` say what the mechanics do when this computer does nothing; what fails open
+    is refused. Line offsets are those of the gpiochip; `encoder` counts rising edges, `counts_per_mm` of the geometry.
+    """
+
+    chip: str
+    actuator: Literal["diverter", "ejector"]
+    at_rest: Literal["reject", "pass"]
+    watchdog_ms: Annotated[float, msgspec.Meta(ge=0.0, le=1_000.0)]
+    infeed: LineOffset
+    encoder: LineOffset
+    chute: LineOffset
+    passed: LineOffset
+    relay_closed: LineOffset
+    gate: LineOffset
+    watchdog: LineOffset
+    run: LineOffset
+    sync: LineOffset
+    heartbeat_ms: PositiveMs = 20.0
+    timeout_ms: PositiveMs = 80.0
+
+
+Wiring = ModbusClient | ModbusServer | ModbusRtu | SerialBoard | Diverter
+
+
+class Carrier(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A rotary machine: `pockets` on the carrier, `pitch_mm` apart on the pitch circle. Units stand in pockets only."""
+
+    pockets: Annotated[int, msgspec.Meta(ge=2, le=4096)]
+    pitch_mm: Annotated[float, msgspec.Meta(gt=0.0, le=10_000.0)]
+
+
+class ResyncEye(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """An eye on the way that corrects a unit's position; a unit not seen within +-`window_mm` is lost."""
+
+    position_mm: Mm
+    window_mm: Mm = 12.0
 
 
 class Geometry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -41,12 +149,40 @@ class Geometry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     chute_eye_mm: Mm
     pass_eye_mm: Mm
     confirm_window_mm: Mm = 25.0
+    speed_mm_s: Annotated[float, msgspec.Meta(gt=0.0, le=20_000.0)] = 600.0
+    actuator_ms: Annotated[float, msgspec.Meta(ge=0.0, le=1_000.0)] = 10.0
+    carrier: Carrier | None = None
+    eyes: list[ResyncEye] = []
+
+
+class Region(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A part of a frame in px that shows a unit of its own: the one of `lane`, `behind` units behind the trigger's."""
+
+    x: Px
+    y: Px
+    width: Annotated[int, msgspec.Meta(ge=16, le=16384)]
+    height: Annotated[int, msgspec.Meta(ge=16, le=16384)]
+    lane: Lane = 0
+    behind: Annotated[int, msgspec.Meta(ge=0, le=63)] = 0
+
+
+class Patch(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A reference patch in every frame, in px; its mean grey value (0..255) must lie within low..high."""
+
+    x: Px
+    y: Px
+    width: Annotated[int, msgspec.Meta(ge=4, le=4096)]
+    height: Annotated[int, msgspec.Meta(ge=4, le=4096)]
+    low: Annotated[float, msgspec.Meta(ge=0.0, le=255.0)]
+    high: Annotated[float, msgspec.Meta(ge=0.0, le=255.0)]
 
 
 class Camera(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One camera: which producer and serial, where it looks, which trigger station of the PLC fires it.
 
-    `network` names how the producer finds it; for the simulated producer the folder of camera sockets.
+    `view` is the look of the recipe that it takes (its own name where empty); cameras of several lanes share one.
+    `shots` are taken `shot_pitch_mm` apart. `regions` only where one frame shows several units.
+    `environment` names how the producer finds it; for the simulated producer the folder of camera sockets.
     """
 
     name: Annotated[str, msgspec.Meta(pattern="^[a-z][a-z0-9_]{0,30}$")]
@@ -56,11 +192,33 @@ class Camera(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     position_mm: Mm
     width: Annotated[int, msgspec.Meta(ge=16, le=16384)]
     height: Annotated[int, msgspec.Meta(ge=16, le=16384)]
+    view: str = ""
+    lane: Lane = 0
+    shots: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
+    shot_pitch_mm: Mm = 0.0
+    regions: list[Region] = []
+    patch: Patch | None = None
     exposure_us: Annotated[float, msgspec.Meta(gt=0.0, le=1_000_000.0)] = 300.0
     trigger_source: str = "Line1"
     frame_timeout_ms: PositiveMs = 60.0
     ring_slots: Annotated[int, msgspec.Meta(ge=4, le=64)] = 16
     environment: dict[str, str] = {}
+
+    @property
+    def look(self) -> str:
+        """The view of the recipe that this camera takes."""
+        return self.view or self.name
+
+
+class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A digital input of the PLC that the line depends on: bit of register `inputs`, 1 = as it should be.
+
+    `name` is one of the run conditions of daemon/faults.py; `reaction` overrides what that table says.
+    """
+
+    name: Annotated[str, msgspec.Meta(pattern="^[a-z][a-z_]{0,30}$")]
+    bit: Annotated[int, msgspec.Meta(ge=0, le=15)]
+    reaction: Literal["", "alarm", "hold infeed", "reject and run", "abort"] = ""
 
 
 class Vision(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -88,9 +246,10 @@ class Station(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     simulated: bool = False
     mode: LineMode = LineMode.SHADOW
     lanes: Annotated[int, msgspec.Meta(ge=1, le=4)] = 1
-    plc: Plc
+    wiring: Wiring
     geometry: Geometry
     cameras: list[Camera]
+    inputs: list[Input] = []
     vision: Vision
     recorder: Recorder = Recorder()
 
@@ -190,7 +349,7 @@ def _check(path: Path, station: Station) -> None:
         "$.cameras: at least one camera is needed": not names,
         "$.cameras: two cameras have one name": len(set(names)) != len(names),
         "$.cameras: two cameras have one trigger station": len(set(stations)) != len(stations),
-        "$.plc.host: write the PLC's IPv4 address, not a name": not _is_address(station.plc.host),
+        "$.wiring.host: write an IPv4 address, not a name": not _is_address(getattr(station.wiring, "host", "0.0.0.0")),
         "$.simulated: simulated parts are refused while production = true": station.simulated and station.production,
         "$.cameras: a camera stands behind the gate": any(
             camera.position_mm >= geometry.gate_mm - geometry.ejector_lead_mm for camera in station.cameras

@@ -19,22 +19,11 @@ from pymodbus.pdu import DecodePDU, ModbusPDU
 from pymodbus.pdu.register_message import ReadHoldingRegistersRequest, WriteMultipleRegistersRequest
 
 from drivers.errors import DeviceLost
+from drivers.links import Reply
 
 MAX_READ = 120
 MAX_WRITE = 120
 RETRY_NS = 100_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """Answer to one request. `words` is empty after a write. Stamps are CLOCK_MONOTONIC ns around the round trip."""
-
-    tag: str
-    index: int
-    seq: int
-    words: Sequence[int]
-    sent_ns: int
-    received_ns: int
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""The PLC as the line sees it: heartbeats, epochs, permits and rings of register map v1 over a ModbusLink.
+"""The PLC as the line sees it: heartbeats, epochs, permits and rings of register map v1 over a RegisterLink.
 
 Rings are read by sequence number, so a missed poll loses nothing; an overrun is an event of its own. Every event
 carries what the PLC latched; times are mapped from the PLC's clock to CLOCK_MONOTONIC with their uncertainty.
@@ -6,16 +6,16 @@ carries what the PLC latched; times are mapped from the PLC's clock to CLOCK_MON
 
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from drivers.clock import ClockMap, Reading
 from drivers.errors import DeviceLost
-from drivers.modbus import MAX_READ, ModbusLink, Reply
-from drivers.registers import Block, RegisterMap, permit_check, signed_delta, split, u32
+from drivers.links import RegisterLink, Reply
+from drivers.registers import DEVICE_BASE, Block, RegisterMap, permit_check, signed_delta, split, u32
 
-RUN, HOLD, ABORT, SYNC, RESET = 1, 2, 4, 8, 16
 HURRY_NS = 1_000_000
+MAX_READ = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,13 +119,20 @@ class Settings:
 class Plc:
     """Owned by the line loop. `service` returns events in the order in which the PLC made them."""
 
-    def __init__(self, link: ModbusLink, registers: RegisterMap, settings: Settings) -> None:
+    def __init__(
+        self,
+        link: RegisterLink,
+        registers: RegisterMap,
+        settings: Settings,
+        clock: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self._now = clock
         self._link = link
         self._map = registers
         self._settings = settings
         self._heads: dict[tuple[str, int], int] = {}
         self._wanted: dict[tuple[str, int], int] = {}
-        self._fixed = [(n, f.offset, f.words) for n, f in registers.registers.items() if f.offset < registers.lane.base]
+        self._fixed = [(n, f.offset, f.words) for n, f in registers.registers.items() if f.offset < DEVICE_BASE]
         self._clock = PlcClock()
         self._read_at = (0, 0)
         self._nonce = 0
@@ -140,6 +147,7 @@ class Plc:
         self.command_bits = 0
         self.mode = 0
         self.state = 0
+        self.lamps = 0
         self.epoch_proposal = 0
         self.back_read = False
         self.edges_until_ns = 0
@@ -170,7 +178,7 @@ class Plc:
     def flush(self) -> None:
         """Move what can be moved on the wire now; the events come with the next `service`."""
         try:
-            for reply in self._link.service(time.monotonic_ns()):
+            for reply in self._link.service(self._now()):
                 self._events.extend(self._answered(reply))
         except DeviceLost as error:
             self.epoch = 0
@@ -193,10 +201,10 @@ class Plc:
         slot = number % self._map.permit.length
         self._link.write("revoke", self._map.permit.at(lane, slot), [0, 0, 0, 0], lane, number)
 
-    def command(self, bits: int, mode: int, state: int) -> None:
+    def command(self, bits: int, mode: int, state: int, lamps: int = 0) -> None:
         """Set the command word, sent at once when it changed and with every heartbeat."""
-        if (bits, mode, state) != (self.command_bits, self.mode, self.state):
-            self.command_bits, self.mode, self.state = bits, mode, state
+        if (bits, mode, state, lamps) != (self.command_bits, self.mode, self.state, self.lamps):
+            self.command_bits, self.mode, self.state, self.lamps = bits, mode, state, lamps
             self._next_beat_ns = 0
 
     def ask_epoch(self, proposal: int) -> None:
@@ -227,7 +235,7 @@ class Plc:
 
     def _heartbeat(self) -> list[int]:
         words = [self._beat, max(self._beat_seen[0], 0), *split(self._settings.identity), *split(self._nonce)]
-        return [*words, *split(self._proposal()), self.command_bits, self.mode, self.state]
+        return [*words, *split(self._proposal()), self.command_bits, self.mode, self.state, self.lamps]
 
     def _proposal(self) -> int:
         """Return an epoch above every one used, so that a PLC that forgot its own grants none of them again."""

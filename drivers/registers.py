@@ -4,6 +4,7 @@ Shared by the device's Modbus client and the simulated PLC, so that both sides r
 reading that file once.
 """
 
+import enum
 import hashlib
 import struct
 import sys
@@ -15,6 +16,27 @@ from typing import Any
 
 MAP_FILE = "modbus-map-v1.toml"
 SIZE = {"u16": 1, "u32": 2}
+DEVICE_BASE = 100
+
+
+class Command(enum.IntFlag):
+    """Bits of register `command`, as in the map."""
+
+    RUN = 1
+    HOLD = 2
+    ABORT = 4
+    SYNC = 8
+    RESET = 16
+
+
+class Lamp(enum.IntFlag):
+    """Bits of register `lamps`, as in the map."""
+
+    RED = 1
+    AMBER = 2
+    GREEN = 4
+    BLUE = 8
+    HORN = 16
 
 
 def map_path() -> Path:
@@ -89,7 +111,13 @@ class RegisterMap:
     @property
     def status_words(self) -> int:
         """Registers of the one status read that begins at 0."""
-        return self.station.at(self.station.count)
+        return max(f.offset + f.words for f in self.registers.values() if f.offset < DEVICE_BASE)
+
+    @property
+    def device_registers(self) -> list[str]:
+        """Names of the fixed registers that the device writes, by address, without a gap between them."""
+        found = [f for f in self.registers.values() if f.offset >= DEVICE_BASE]
+        return [f.name for f in sorted(found, key=lambda f: f.offset)]
 
     @property
     def size(self) -> int:

@@ -27,7 +27,8 @@ production = false
 simulated = true
 mode = "automatic"
 
-[plc]
+[wiring]
+kind = "modbus-client"
 port = {port}
 
 [geometry]

@@ -49,7 +49,7 @@ def conditions(facts: Facts) -> list[Condition]:
     right = not facts.link or facts.plc_right
     rows = [
         Condition("PLC_LINK", "PLC connected", facts.link, "check the PLC's address, cable and supply"),
-        Condition("PLC_WRONG", "the right PLC with register map 1", right, "check $.plc and plc_identity"),
+        Condition("PLC_WRONG", "the right PLC with register map 1", right, "check $.wiring and plc_identity"),
         Condition("PLC_LINK", "PLC heartbeat fresh", facts.plc_alive, "the PLC program must run"),
         Condition("PLC_LINK", "epoch agreed", facts.epoch != 0, "the PLC must answer epoch_nonce"),
         Condition(

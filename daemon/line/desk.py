@@ -7,8 +7,9 @@ from daemon import states
 from daemon.faults import TABLE, Latch, Reaction
 from daemon.line.conditions import Condition
 from daemon.states import ACTING, Event, State, move
-from drivers.plc_link import ABORT, HOLD, RESET, RUN, SYNC
+from drivers.registers import Command
 
+RUN, HOLD, ABORT, SYNC, RESET = Command
 QUIET_NS = 1_000_000_000
 START_NS = 5_000_000_000
 SHOTS_NS = 600_000_000

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from daemon import config, notify
 from daemon.line.loop import Line
-from drivers.modbus import ModbusLink
-from drivers.plc_link import Plc, Settings
+from daemon.line.wiring import open_link, settings
+from drivers.plc_link import Plc
 from drivers.registers import load_map
 
 EX_CONFIG = 78
@@ -19,23 +19,12 @@ def build(path: Path, runtime: Path) -> Line:
     """Put the parts together."""
     station, digest = config.load(path), config.digest(path)
     registers = load_map()
-    plc = station.plc
-    link = ModbusLink(plc.host, plc.port, plc.unit, int(plc.timeout_ms * 1e6))
-    settings = Settings(
-        identity=station.identity,
-        plc_identity=station.plc_identity,
-        lanes=station.lanes,
-        stations=tuple(sorted(camera.station for camera in station.cameras)),
-        poll_ns=int(plc.poll_ms * 1e6),
-        heartbeat_ns=int(plc.heartbeat_ms * 1e6),
-        timeout_ns=int(plc.timeout_ms * 1e6),
-    )
 
     @functools.cache
     def pinned(bundle: str, recipe: str) -> str:
         return config.configuration_digest(digest, bundle, recipe, registers.digest, config.release())
 
-    return Line(station, runtime, Plc(link, registers, settings), registers, pinned)
+    return Line(station, runtime, Plc(open_link(station), registers, settings(station)), registers, pinned)
 
 
 def main(path: Path) -> int:

@@ -52,6 +52,16 @@ class Peers:
         for peer in readable:
             yield from self._read(peer)
 
+    @property
+    def vision_up(self) -> bool:
+        """True while vision is connected."""
+        return self.vision is not None
+
+    @property
+    def recorder_up(self) -> bool:
+        """True while the recorder is connected."""
+        return self.recorder is not None
+
     def to_vision(self, message: Message) -> None:
         if self.vision:
             self._send(self.vision, message)

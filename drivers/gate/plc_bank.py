@@ -78,23 +78,11 @@ class Bank:
 
 def _writable(registers: RegisterMap) -> bytes:
     flags = bytearray(registers.size)
-    first = min(registers.registers[name].offset for name in DEVICE_FIELDS)
-    last = registers.registers[DEVICE_FIELDS[-1]].offset
-    flags[first : last + 1] = b"\x01" * (last + 1 - first)
+    names = registers.device_registers
+    first, last = registers.registers[names[0]], registers.registers[names[-1]]
+    flags[first.offset : last.offset + last.words] = b"\x01" * (last.offset + last.words - first.offset)
     for lane in range(registers.permit.count):
         start = registers.permit.at(lane)
         size = registers.permit.length * registers.permit.entry
         flags[start : start + size] = b"\x01" * size
     return bytes(flags)
-
-
-DEVICE_FIELDS = (
-    "device_heartbeat",
-    "plc_heartbeat_echo",
-    "device_identity",
-    "epoch_nonce",
-    "epoch_proposal",
-    "command",
-    "line_mode",
-    "line_state",
-)

@@ -8,13 +8,14 @@ from drivers.gate.plc_bank import Bank
 from drivers.gate.plc_io import MAX_U32, Compare, Fired, Inputs, Outputs, PlcSpec, Unit
 from drivers.gate.plc_lane import Lane
 from drivers.gate.plc_permits import Device
+from drivers.registers import Command
 
 SCAN_US = 2_000
 HEARTBEAT_US = 20_000
 SYNC_SHOTS = 4
 SYNC_GAP_US = 100_000
 MAP_VERSION = 1
-RUN, HOLD, ABORT, SYNC, RESET = 1, 2, 4, 8, 16
+RUN, HOLD, ABORT, SYNC, RESET = Command
 
 
 class Plc:

@@ -15,9 +15,10 @@ from pathlib import Path
 from daemon.config import ConfigError, load
 from drivers.gate.plc_bank import Bank
 from drivers.gate.plc_io import Key
-from drivers.modbus_server import ModbusServer
+from drivers.gate.plc_logic import Plc
 from drivers.registers import load_map
 from drivers.sim.belt import Belt
+from drivers.sim.box_fronts import open_front
 from drivers.sim.box_loop import BoxLoop, Parts
 from drivers.sim.box_setup import RunSpec, SetupError, belt_spec, open_cameras, open_pool, plc_spec
 from drivers.sim.box_talk import Listener, Speaker
@@ -92,19 +93,18 @@ def _build(options: argparse.Namespace) -> Parts:
     mechanics = belt_spec(station, run)
     pool = open_pool(run)
     bank = Bank(load_map())
-    port = station.plc.port if options.port is None else options.port
-    server = ModbusServer(bank, station.plc.host, port, station.plc.unit)
+    front = open_front(station, bank, options.port)
     start_ns = time.monotonic_ns()
     belt = Belt(mechanics, start_ns)
-    machine = Machine(belt, plc_spec(station), bank, start_ns)
+    machine = Machine(belt, Plc(plc_spec(station), bank), bank, start_ns)
     machine.authority = Key[options.authority.upper()]
     try:
         cameras = open_cameras(station, run, pool, belt)
     except SetupError:
-        server.close()
+        front.close()
         raise
     defects = [[defect.code.value for defect in unit] for unit in pool.truth]
-    return Parts(station.name, run, pool.key, defects, machine, bank, server, cameras, schedule)
+    return Parts(station.name, run, pool.key, defects, machine, bank, front, cameras, schedule)
 
 
 def _raise_priority() -> bool:

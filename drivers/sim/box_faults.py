@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from drivers.modbus_server import ModbusServer
 from drivers.sim.box_cameras import EDGE_FAULTS, Cameras
+from drivers.sim.box_fronts import Front
 from drivers.sim.box_talk import Speaker
 from drivers.sim.faults import MS, Executor, FaultName, Order, Schedule
 from drivers.sim.machine import Machine
@@ -26,7 +26,7 @@ class Ending:
 class FaultPlay:
     """Owned by the box's loop. Acts get the time of the scan, ns."""
 
-    def __init__(self, schedule: Schedule, machine: Machine, server: ModbusServer, cameras: Cameras) -> None:
+    def __init__(self, schedule: Schedule, machine: Machine, front: Front, cameras: Cameras) -> None:
         self._schedule = schedule
         self._machine = machine
         self._cameras = cameras
@@ -36,7 +36,7 @@ class FaultPlay:
         self._lasting: dict[FaultName, tuple[Act, Act]] = {
             FaultName.CAMERA_LOSS: (lambda _: first.drop_link(), lambda _: first.restore_link()),
             FaultName.CAMERA_RESTART: (lambda _: first.drop_link(), lambda _: first.restore_link(reboot=True)),
-            FaultName.PLC_LINK_DOWN: (lambda _: server.shut(), lambda _: server.open()),
+            FaultName.PLC_LINK_DOWN: (lambda _: front.shut(), lambda _: front.open()),
             FaultName.PLC_RESTART: (machine.stop_plc, lambda now: machine.start_plc(now, True)),
             FaultName.RESTART_SAME_NUMBERS: (machine.stop_plc, lambda now: machine.start_plc(now, False)),
         }

@@ -13,9 +13,9 @@ from functools import partial
 from typing import Any
 
 from drivers.gate.plc_bank import Bank
-from drivers.modbus_server import ModbusServer
 from drivers.sim.box_cameras import Cameras, Head
 from drivers.sim.box_faults import FaultPlay
+from drivers.sim.box_fronts import Front
 from drivers.sim.box_setup import RunSpec
 from drivers.sim.box_talk import Listener, Speaker
 from drivers.sim.faults import Schedule
@@ -38,12 +38,12 @@ class Parts:
     defects: list[list[str]]
     machine: Machine
     bank: Bank
-    server: ModbusServer
+    front: Front
     cameras: Cameras
     schedule: Schedule
 
     def close(self) -> None:
-        self.server.close()
+        self.front.close()
         self.cameras.close()
 
 
@@ -79,7 +79,7 @@ class BoxLoop:
         self._speaker = speaker
         self._listener = listener
         self._truth = TruthLog()
-        self._faults = FaultPlay(parts.schedule, parts.machine, parts.server, parts.cameras)
+        self._faults = FaultPlay(parts.schedule, parts.machine, parts.front, parts.cameras)
         self._strain = Strain()
         self._stopped = False
         self._done = False
@@ -98,14 +98,14 @@ class BoxLoop:
         services: dict[int, Callable[[], None]] = {}
         for head in self._cameras.heads:
             services[head.feed.fileno()] = partial(self._expose, head)
-        services[self._parts.server.fileno()] = self._parts.server.service
+        services[self._parts.front.fileno()] = self._parts.front.service
         if self._listener.fileno() >= 0:
             services[self._listener.fileno()] = self._listener.service
         try:
             with select.epoll() as epoll:
                 for fd in (ticker.fileno(), *services):
                     epoll.register(fd, select.EPOLLIN)
-                self._speaker.say("ready", port=self._parts.server.port, pool=self._parts.pool_key)
+                self._speaker.say("ready", port=self._parts.front.port, pool=self._parts.pool_key)
                 while not (self._stopped or self._listener.quit):
                     ready = epoll.poll()
                     ticker.take()
@@ -160,6 +160,7 @@ class BoxLoop:
         self._strain.scans += 1
         self._faults.tick(at_ns, self._speaker, self._truth)
         turn = self._machine.scan(at_ns)
+        self._parts.front.scan(at_ns)
         if turn.scenes:
             self._cameras.show(turn.scenes)
         if turn.infeed or turn.created or turn.pulses or turn.events:

@@ -7,10 +7,11 @@ after an order, and triggers are handed out at most AHEAD_NS before they are due
 
 from collections import deque
 from dataclasses import dataclass
+from typing import Protocol
 
 from drivers.gate.plc_bank import Bank
-from drivers.gate.plc_io import Compare, Fired, Inputs, Latch, Outputs, PlcSpec, Step, UnitEvent
-from drivers.gate.plc_logic import SCAN_US, Plc
+from drivers.gate.plc_io import Compare, Fired, Inputs, Latch, Outputs, Step, UnitEvent
+from drivers.gate.plc_logic import SCAN_US
 from drivers.sim.belt import Belt, Eye, EyeEdge, Scene, Vial
 
 AHEAD_NS = 25_000_000
@@ -48,12 +49,33 @@ class _Order:
     told: bool = False
 
 
+class Program(Protocol):
+    """What commands the machine: the PLC program, a reject board, or bare wires. Times in us of its own clock."""
+
+    @property
+    def in_flight(self) -> int:
+        """Units created and not closed."""
+
+    @property
+    def strays(self) -> tuple[int, int]:
+        """Bodies seen by the pass eyes and by the chute eyes that no unit accounts for."""
+
+    def stop(self) -> Outputs:
+        """It stops: every output falls."""
+
+    def start(self, encoder: int, retained: bool = True) -> None:
+        """It starts, with its memory or without."""
+
+    def scan(self, now_us: int, inputs: Inputs) -> Outputs:
+        """Run once over what was latched since the last scan."""
+
+
 class Machine:
     """Owned by the box's loop. `scan` at every SCAN_NS, never back in time."""
 
-    def __init__(self, belt: Belt, spec: PlcSpec, bank: Bank, start_ns: int) -> None:
+    def __init__(self, belt: Belt, program: Program, bank: Bank, start_ns: int) -> None:
         self.belt = belt
-        self.plc = Plc(spec, bank)
+        self.plc = program
         self._bank = bank
         self._clock_zero_ns = start_ns - CLOCK_START_US * 1000
         self._inputs = Inputs()

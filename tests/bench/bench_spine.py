@@ -22,8 +22,8 @@ from drivers.gate.plc_io import Inputs, Latch, PlcSpec, Step
 from drivers.gate.plc_logic import Plc as PlcProgram
 from drivers.modbus import ModbusLink
 from drivers.modbus_server import ModbusServer
-from drivers.plc_link import RUN, Created, LinkUp, Plc, Settings
-from drivers.registers import load_map
+from drivers.plc_link import Created, LinkUp, Plc, Settings
+from drivers.registers import Command, load_map
 
 IDENTITY, PLC_IDENTITY = 1, 2
 LATE_MS, COUNTS_PER_UNIT, DECIDE = 120.0, 1200, 11_700
@@ -56,7 +56,7 @@ def line(sock: socket.socket, port: int, fifo: int, result: Connection) -> None:
         for event in plc.service(time.monotonic_ns()):
             if isinstance(event, LinkUp):
                 plc.ask_epoch(1)
-                plc.command(RUN, 2, 6)
+                plc.command(Command.RUN, 2, 6)
             if isinstance(event, Created):
                 sock.send(struct.pack("I", event.number))
         alive = plc.alive(time.monotonic_ns())

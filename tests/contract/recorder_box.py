@@ -28,7 +28,8 @@ plc_identity = 2
 production = false
 simulated = {simulated}
 mode = "automatic"
-[plc]
+[wiring]
+kind = "modbus-client"
 [geometry]
 counts_per_mm = 10.0
 gate_mm = 600.0

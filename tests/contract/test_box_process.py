@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from drivers.modbus import ModbusLink
-from drivers.plc_link import RUN, Closed, Created, EpochGranted, LinkUp, Overrun, Plc, PlcRestarted, Settings
-from drivers.registers import load_map
+from drivers.plc_link import Closed, Created, EpochGranted, LinkUp, Overrun, Plc, PlcRestarted, Settings
+from drivers.registers import Command, load_map
 
 ROOT = Path(__file__).resolve().parents[2]
 MS = 1_000_000
@@ -26,7 +26,8 @@ identity = 1001
 plc_identity = 2001
 production = false
 simulated = true
-[plc]
+[wiring]
+kind = "modbus-client"
 [geometry]
 counts_per_mm = 20.0
 gate_mm = 300.0
@@ -138,7 +139,7 @@ class Device:
                     self.restarts += [event] if isinstance(event, PlcRestarted) else []
                 case EpochGranted(epoch=epoch):
                     self.plc.epoch_proposal = epoch + 1  # a PLC without memory must not grant the same epoch again
-                    self.plc.command(RUN, AUTOMATIC, 6)
+                    self.plc.command(Command.RUN, AUTOMATIC, 6)
                 case Created():
                     self.created.append(event)
                     if event.number % 3 and event.epoch == self.plc.epoch:

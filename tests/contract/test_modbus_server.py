@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import pytest
 from pymodbus.client import ModbusTcpClient
 
-from drivers.gate.plc_bank import DEVICE_FIELDS, Bank
+from drivers.gate.plc_bank import Bank
 from drivers.modbus_server import MAX_CLIENTS, ModbusServer
 from drivers.registers import load_map, map_path
 
@@ -128,7 +128,7 @@ def test_read_write_in_one_request(running: Running, client: ModbusTcpClient) ->
 def test_writable_registers_are_those_the_map_gives_the_device(running: Running) -> None:
     document = tomllib.loads(map_path().read_text())
     given = [entry for entry in document["register"] if entry["access"] == "device"]
-    assert {entry["name"] for entry in given} == set(DEVICE_FIELDS)
+    assert {entry["name"] for entry in given} == set(load_map().device_registers)
     ours = {a for a in range(len(running.bank.words)) if running.bank.writable(a, 1)}
     fixed = {entry["address"] + k for entry in given for k in range({"u16": 1, "u32": 2}[entry["type"]])}
     permit = document["block"]["permit"]

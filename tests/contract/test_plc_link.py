@@ -11,8 +11,6 @@ from drivers.gate.plc_logic import Plc as PlcProgram
 from drivers.modbus import ModbusLink
 from drivers.modbus_server import ModbusServer
 from drivers.plc_link import (
-    RUN,
-    SYNC,
     Closed,
     Created,
     EdgeLatched,
@@ -26,7 +24,7 @@ from drivers.plc_link import (
     Settings,
     Snapshot,
 )
-from drivers.registers import load_map
+from drivers.registers import Command, load_map
 
 IDENTITY, PLC_IDENTITY = 0x4C570001, 0x504C4301
 SPEC = PlcSpec(
@@ -116,7 +114,7 @@ def test_an_epoch_is_agreed_and_a_unit_is_heard_of(bench: Bench) -> None:
 
 def test_a_permit_passes_the_unit_it_names_and_no_other(bench: Bench) -> None:
     bench.agree()
-    bench.plc.command(RUN, 2, 6)
+    bench.plc.command(Command.RUN, 2, 6)
     bench.step(turns=40)
     first, second = bench.infeed(), bench.infeed()
     bench.plc.permit(0, first.number)
@@ -134,7 +132,7 @@ def test_a_permit_passes_the_unit_it_names_and_no_other(bench: Bench) -> None:
 
 def test_a_revoked_permit_is_worth_nothing(bench: Bench) -> None:
     bench.agree()
-    bench.plc.command(RUN, 2, 6)
+    bench.plc.command(Command.RUN, 2, 6)
     bench.step(turns=40)
     unit = bench.infeed()
     bench.plc.permit(0, unit.number)
@@ -150,7 +148,7 @@ def test_a_revoked_permit_is_worth_nothing(bench: Bench) -> None:
 
 def test_sync_shots_come_as_edges_without_a_unit(bench: Bench) -> None:
     bench.agree()
-    bench.plc.command(SYNC, 2, 3)
+    bench.plc.command(Command.SYNC, 2, 3)
     bench.step(turns=30)
     shots = bench.orders
     assert len(shots) == 8

@@ -6,6 +6,7 @@ import pytest
 
 from drivers.gate.plc_bank import Bank
 from drivers.gate.plc_io import Flag, PlcSpec
+from drivers.gate.plc_logic import Plc
 from drivers.registers import load_map, permit_check, split
 from drivers.sim.belt import Belt, BeltSpec, End
 from drivers.sim.faults import FAULTS, Executor, FaultError, FaultName, Order, Schedule, parse
@@ -36,7 +37,7 @@ class Line:
     def __init__(self, vials: int = 30, rate: float = 600.0) -> None:
         belt = Belt(BeltSpec(rate, 20.0, (150.0, 240.0), 600.0, 700.0, 700.0, 3, vials, 16), T0)
         self.bank = Bank(MAP)
-        self.machine = Machine(belt, SPEC, self.bank, T0)
+        self.machine = Machine(belt, Plc(SPEC, self.bank), self.bank, T0)
         self.now = T0
         self.truth = TruthLog()
         self.pulses: list[Pulse] = []

@@ -7,7 +7,9 @@ import pytest
 from daemon.line.conditions import Facts, conditions
 from daemon.line.desk import START_NS, Desk
 from daemon.states import State
-from drivers.plc_link import ABORT, HOLD, RESET, RUN, SYNC
+from drivers.registers import Command
+
+RUN, HOLD, ABORT, SYNC, RESET = Command
 
 S = 1_000_000_000
 GOOD = Facts(

@@ -1,0 +1,369 @@
+"""The line's decisions over everything it hears: PLC, cameras, vision, recorder and people in; permits out. No I/O.
+
+The loop (loop.py) brings events and the time and owns the sockets. Way of one unit: `_created` -> `_edge`/`_frame`
+(binding) -> Bound to vision -> Judged -> `_grant` -> `_closed` -> row.
+"""
+
+from typing import Protocol
+
+from daemon.config import Station
+from daemon.line import binding, tracking
+from daemon.line.arming import Arming, Pinned
+from daemon.line.conditions import Condition, Facts, conditions, key_fits
+from daemon.line.desk import PERMITTING, RUNNING, Desk
+from daemon.line.rows import Rows, permit_row, unit_row
+from daemon.line.stations import Stations, limits
+from daemon.line.summary import Summary
+from daemon.line.unit import Finish, seen
+from daemon.messages import (
+    Act,
+    AlarmRow,
+    Answer,
+    Arm,
+    Bound,
+    CameraState,
+    FrameLost,
+    FrameSeen,
+    GapRow,
+    Judged,
+    Loaded,
+    Resume,
+    Status,
+    Stored,
+    Unbound,
+    VisionFault,
+)
+from daemon.states import State
+from daemon.units import Evidence, LineMode, Reason, UnitId, ViewKey
+from daemon.wire import Message
+from drivers import plc_link as wires
+from drivers.registers import RegisterMap
+
+DRIVE_NS = 4_000_000
+ORPHANS_NS = 15_000_000_000
+MODES = {LineMode.SHADOW: 0, LineMode.PROPOSE: 1, LineMode.AUTOMATIC: 2}
+
+
+class Post(Protocol):
+    """The way to the other processes; False and None of it ever waits."""
+
+    @property
+    def vision_up(self) -> bool:
+        """True while vision is connected."""
+
+    @property
+    def recorder_up(self) -> bool:
+        """True while the recorder is connected."""
+
+    def to_vision(self, message: Message) -> None:
+        """Send, or drop when vision is away."""
+
+    def to_recorder(self, message: Message) -> bool:
+        """Send a row; False when it must be sent again later."""
+
+
+class Control:
+    """Owns tracker, binding, permits and line state. Every method takes the time, CLOCK_MONOTONIC ns."""
+
+    def __init__(self, station: Station, plc: wires.Plc, registers: RegisterMap, pinned: Pinned, post: Post) -> None:
+        self._station = station
+        self._plc = plc
+        self._flags = registers.flags
+        self._post = post
+        self._arming = Arming(pinned)
+        self._rows = Rows(post.to_recorder)
+        self._desk = Desk()
+        self._stations = Stations(station)
+        self._tracker = tracking.Tracker(limits(station, None), acting=station.mode is LineMode.AUTOMATIC)
+        self._summary = Summary()
+        self._snapshot: wires.Snapshot | None = None
+        self._strays: list[int] = []
+        self._orphans_since = 0
+        self._next_drive_ns = 0
+
+    @property
+    def ready(self) -> bool:
+        """The PLC is not spoken to before the recorder told what it has and which batch is open."""
+        return self._arming.ready
+
+    def event(self, event: wires.Event, now: int) -> None:
+        """The PLC said something."""
+        match event:
+            case wires.Snapshot():
+                self._snapshotted(event, now)
+            case wires.Created():
+                self._created(event, now)
+            case wires.EdgeLatched():
+                self._edge(event, now)
+            case wires.Closed():
+                self._closed(event, now)
+            case wires.LinkUp():
+                self._ask_epoch()
+            case wires.LinkDown():
+                self._desk.note("PLC_LINK", event.cause, now)
+                self._do(self._tracker.void_all(Reason.LINE_FAULT), now)
+            case wires.EpochGranted():
+                self._do(self._tracker.void_all(Reason.LINE_FAULT), now)
+            case wires.PlcRestarted():
+                self._plc_restarted(event, now)
+            case wires.Overrun():
+                self._overrun(event, now)
+
+    def _ask_epoch(self) -> None:
+        self._plc.ask_epoch(self._summary.last_epoch + 1)
+
+    def _snapshotted(self, snapshot: wires.Snapshot, now: int) -> None:
+        before, self._snapshot = self._snapshot, snapshot
+        if before:
+            self._stations.speed(before, snapshot)
+        strays = [snapshot.registers[name] for name in ("stray_pass", "stray_chute")]
+        unexplained = [0, strays[1]] if self._desk.state in RUNNING else strays
+        old, self._strays = self._strays or unexplained, strays
+        passed, chute = ((new - was) & 0xFFFF for new, was in zip(strays, old, strict=True))
+        commands, nobodys = self._tracker.stray_pass(passed, now)
+        self._do([*commands, *self._tracker.stray_chute(chute, now)], now)
+        if nobodys and self._arming.batch:
+            self._desk.alarm("ESCAPED", f"{nobodys} bodies passed that are no unit's", now)
+
+    def _plc_restarted(self, event: wires.PlcRestarted, now: int) -> None:
+        self._desk.alarm("PLC_MEMORY" if event.memory_lost else "PLC_RESTARTED", "new epoch", now)
+        for name in self._stations.names:
+            self._decide(name, self._stations.binder(name).plc_restarted(), now)
+        self._do(self._tracker.void_all(Reason.LINE_FAULT), now)
+        self._strays = [0, 0]
+        if event.memory_lost:
+            self._tracker.memory_lost()
+            self._orphans_since = now
+        self._ask_epoch()
+
+    def _overrun(self, event: wires.Overrun, now: int) -> None:
+        self._desk.alarm("OVERRUN", f"{event.missing} entries of ring {event.ring} {event.index}", now)
+        if event.ring == "closed" and self._arming.batch:
+            self._rows.put(GapRow(0, self._plc.epoch, event.index, 0, event.missing, "ring overrun"), now)
+
+    def _created(self, event: wires.Created, now: int) -> None:
+        unit = UnitId(event.epoch, event.lane, event.number)
+        if not self._arming.concerns(unit):
+            return
+        self._summary.created(unit)
+        stale = unit.epoch != self._plc.epoch
+        refuse = Reason.LINE_DOWN if stale else self._refusal(now)
+        self._do(self._tracker.created(unit, event.encoder, event.at_ns, refuse), now)
+
+    def _edge(self, event: wires.EdgeLatched, now: int) -> None:
+        name = self._stations.at(event.station)
+        unit = UnitId(event.epoch, event.lane, event.number) if event.number else None
+        if unit:
+            self._tracker.edge(unit, ViewKey(name, 0, event.shot), event.at_ns)
+        edge = binding.Edge(event.k, unit, event.shot, event.at_ns, event.uncertainty_ns)
+        self._decide(name, self._stations.binder(name).edge(edge, now), now)
+
+    def _closed(self, event: wires.Closed, now: int) -> None:
+        unit = UnitId(event.epoch, event.lane, event.number)
+        if not self._arming.concerns(unit):
+            return
+        told = seen(unit, event.flags, self._flags, event.at_ns)
+        self._summary.created(unit)
+        self._do(self._tracker.closed(told, self._arming.permitted(unit)), now)
+
+    def message(self, message: Message, now: int) -> None:
+        """Something arrived from camera, vision or recorder."""
+        match message:
+            case FrameSeen():
+                self._frame(message.evidence, now)
+            case Judged():
+                self._do(self._tracker.judged(message, now, self._refusal(now)), now)
+            case Stored():
+                self._rows.stored(message.seq)
+            case CameraState():
+                self._camera_state(message.camera, message.session if message.acquiring else 0, now)
+            case FrameLost():
+                self._desk.alarm("FRAME_LOST", f"{message.key.camera}: {message.cause}", now, quiet=True)
+            case Loaded():
+                self._arming.loaded = message
+                self._configure()
+            case VisionFault():
+                self._desk.alarm("VISION_FAULT", f"{message.code} {message.text}", now, quiet=True)
+            case Resume():
+                self._resumed(message)
+            case Arm():
+                self._armed(message, now)
+
+    def hello(self, process: str) -> None:
+        """A process greeted: what was known of its earlier life is void."""
+        if process == "recorder":
+            self._rows.connected()
+        if process == "vision":
+            self._arming.loaded = None
+
+    def gone(self, process: str, name: str, why: str, now: int) -> None:
+        """A process went away."""
+        if process == "camera":
+            self._camera_state(name, 0, now)
+        elif process == "vision":
+            self._arming.loaded = None
+        if process in ("camera", "vision", "recorder"):
+            self._desk.note("PEER_LOST", f"{process} {name}: {why}", now)
+
+    def act(self, act: Act, now: int) -> Answer:
+        """A person, or a machine on his behalf, acts."""
+        if not act.reason or not act.actor:
+            return Answer(False, "an act needs an actor and a reason")
+        if act.kind == "start" and not self._arming.batch:
+            return Answer(False, "no batch is open: open one with the recorder first")
+        text = self._desk.act(act.kind, now, act.actor)
+        return Answer(not text, text or f"{act.kind}: {self._desk.state.name}")
+
+    def _resumed(self, resume: Resume) -> None:
+        self._arming.resume(resume)
+        if not self._summary.last_epoch:
+            self._plc.back_read = bool(resume.running or resume.recorded or resume.permitted)
+            self._summary.last_epoch = resume.last_epoch
+
+    def _armed(self, arm: Arm, now: int) -> None:
+        if arm.batch != self._arming.batch:
+            self._summary.new_batch()
+        goes_on = self._arming.take(arm)
+        self._configure()
+        if goes_on:
+            self._desk.resume(now)
+
+    def _camera_state(self, camera: str, session: int, now: int) -> None:
+        if camera in self._stations.names:
+            self._stations.sessions[camera] = session
+            self._decide(camera, self._stations.binder(camera).session(session), now)
+
+    def _frame(self, evidence: Evidence, now: int) -> None:
+        name = evidence.key.camera
+        if name in self._stations.names:
+            self._decide(name, self._stations.binder(name).frame(evidence, now), now)
+
+    def _decide(self, camera: str, decisions: list[binding.Decision], now: int) -> None:
+        for decision in decisions:
+            match decision:
+                case binding.Bind():
+                    view = ViewKey(camera, 0, decision.shot)
+                    refused = self._tracker.bound(decision.unit, view, decision.evidence)
+                    self._do(refused, now)
+                    if not refused:
+                        self._post.to_vision(Bound(decision.unit, view, decision.evidence.key))
+                case binding.Missing():
+                    self._do(self._tracker.missing(decision.unit, decision.reason), now)
+                case binding.Stray():
+                    self._post.to_vision(Unbound(decision.key))
+                    if self._desk.state is State.EXECUTE and decision.cause != binding.SYNC_SHOT:
+                        self._desk.alarm("STRAY_FRAME", f"{camera}: {decision.cause}", now, quiet=True)
+                case binding.Unsynced():
+                    self._desk.alarm("CAMERA_UNSYNCED", f"{camera}: {decision.cause}", now, quiet=True)
+                    self._do(self._tracker.distrust(camera), now)
+                case binding.Synced():
+                    pass
+
+    def _do(self, commands: list[tracking.Command], now: int) -> None:
+        for command in commands:
+            match command:
+                case tracking.Grant():
+                    self._grant(command, now)
+                case tracking.WouldPermit():
+                    self._summary.permitted(command.stages)
+                case tracking.Revoke():
+                    self._plc.revoke(command.unit.lane, command.unit.number)
+                case tracking.Forget():
+                    self._post.to_vision(Unbound(command.key))
+                case Finish():
+                    self._finish(command, now)
+                case tracking.Escape():
+                    self._desk.alarm("ESCAPED", f"unit {command.unit}: {command.cause}", now)
+
+    def _grant(self, grant: tracking.Grant, now: int) -> None:
+        self._plc.permit(grant.unit.lane, grant.unit.number)
+        self._rows.put(permit_row(grant, self._arming.arm), now)
+        self._summary.permitted(grant.stages)
+
+    def _finish(self, finish: Finish, now: int) -> None:
+        row = unit_row(finish, self._arming.arm)
+        self._arming.recorded(finish.unit)
+        self._rows.put(row, now)
+        self._summary.finished(row)
+        if finish.reason is Reason.TOO_CLOSE:
+            self._desk.alarm("TOO_CLOSE", str(finish.unit), now, quiet=True)
+
+    def tick(self, now: int) -> None:
+        """Do everything that is due. Called every turn of the loop, after the events and messages."""
+        self._stations.feed(self._plc.edges_until_ns)
+        if self._snapshot:
+            self._tracker.encoder(self._stations.furthest(self._snapshot, now))
+        for name in self._stations.names:
+            self._decide(name, self._stations.binder(name).tick(now), now)
+        silent = Reason.LATE if self._post.vision_up else Reason.ENGINE_FAULT
+        self._do(self._tracker.tick(now, silent, self._plc.rings_until_ns), now)
+        if self._tracker.orphans and now - self._orphans_since > ORPHANS_NS:
+            self._do(self._tracker.give_up_orphans(now), now)
+        if now >= self._next_drive_ns:
+            self._next_drive_ns = now + DRIVE_NS
+            self._drive(now)
+        self._rows.pump()
+        if self._stations.waits:
+            self._plc.hurry()
+
+    def _drive(self, now: int) -> None:
+        """Let the conditions move the line state, and tell PLC and recorder."""
+        bits = self._desk.drive(self._found(now), self._stations.synced, not len(self._tracker), now)
+        self._plc.command(bits, MODES[self._station.mode], self._desk.state)
+        self._report(now)
+
+    def _report(self, now: int) -> None:
+        """Alarms and the PLC's totals go on record; the totals before a change of state, so that it closes on them."""
+        if not self._arming.batch:
+            self._desk.fresh.clear()
+            return
+        for totals in self._summary.totals(self._snapshot, now, bool(self._desk.fresh)):
+            self._rows.put(totals, now)
+        for alarm in self._desk.fresh:
+            self._rows.put(AlarmRow(0, alarm.at_ns, alarm.code, alarm.text, alarm.state.name, None), now)
+        self._desk.fresh.clear()
+
+    def _refusal(self, now: int) -> Reason | None:
+        """Why no permit may be given at this moment, or None."""
+        if self._desk.state not in PERMITTING or not self._plc.epoch or not self._plc.alive(now):
+            return Reason.LINE_FAULT
+        facts = self._facts(now)
+        if not (facts.plc_right and facts.key_fits):
+            return Reason.LINE_FAULT
+        if not self._post.recorder_up or self._rows.overdue(now):
+            return Reason.NO_RECORD
+        return None if self._arming.armed_is_loaded else Reason.MISMATCH
+
+    def _configure(self) -> None:
+        """Take limits from recipe and station once the loaded documents are the armed ones."""
+        loaded = self._arming.loaded
+        if loaded and self._arming.armed_is_loaded:
+            self._stations.limit(loaded.window_ms, loaded.min_gap_mm)
+            self._tracker.configure(limits(self._station, loaded))
+
+    def _facts(self, now: int) -> Facts:
+        registers = self._snapshot.registers if self._snapshot else {}
+        identity = (registers["map_version"], registers["plc_identity"]) if registers else None
+        return Facts(
+            link=self._plc.up,
+            plc_alive=self._plc.alive(now),
+            plc_right=identity in (None, (1, self._station.plc_identity)),
+            epoch=self._plc.epoch,
+            key_fits=not registers or key_fits(self._station.mode, registers["authority"]),
+            recorder=self._post.recorder_up,
+            stored=not self._rows.overdue(now),
+            batch=self._arming.batch,
+            vision=self._post.vision_up,
+            loaded=self._arming.loaded is not None,
+            armed_is_loaded=self._arming.armed_is_loaded,
+            cameras=self._stations.facts(),
+        )
+
+    def _found(self, now: int) -> list[Condition]:
+        return conditions(self._facts(now))
+
+    def status(self, now: int) -> Status:
+        """Return the snapshot that `linewarden status` shows."""
+        key_switch = self._snapshot.registers["authority"] if self._snapshot else None
+        facts, bundle = self._facts(now), self._arming.bundle_name
+        return self._summary.status(self._desk, facts, self._station.mode, key_switch, bundle, len(self._rows))
