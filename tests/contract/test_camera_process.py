@@ -32,7 +32,7 @@ identity = 1
 plc_identity = 2
 production = false
 simulated = true
-plc = {{}}
+wiring = {{ kind = "modbus-client" }}
 geometry = {{ counts_per_mm = 10.0, gate_mm = 500.0, chute_eye_mm = 550.0, pass_eye_mm = 560.0 }}
 vision = {{ bundle = "bundle", recipe = "recipe", trust = "trust" }}
 [[cameras]]
