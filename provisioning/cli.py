@@ -21,6 +21,7 @@ from provisioning.bundles import BundleRefused
 from provisioning.owners import OwnerError
 from provisioning.places import PlaceError
 from provisioning.sim import Options, SimError
+from provisioning.simstation import MOST_LANES, STATIONS, WIRINGS, Layout
 from provisioning.unitfile import UnitFileError
 
 FAILED, WRONG_ARGUMENTS, INTERRUPTED = 1, 2, 130
@@ -76,6 +77,9 @@ def _add_sim(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fault", action="append", default=[], metavar="NAME@UNIT", help=f"play a fault at that vial; names: {names}"
     )
+    parser.add_argument("--wiring", choices=tuple(WIRINGS), default="modbus-client", help="how the device is wired")
+    parser.add_argument("--lanes", type=int, choices=range(1, MOST_LANES + 1), default=1, help="parallel lanes")
+    parser.add_argument("--station", choices=STATIONS, default="belt", help="belt, or rotary machine with pockets")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="use and keep this empty folder for the run")
     for name, what in (("bundle", "bundle"), ("recipe", "recipe"), ("trust", "trust store")):
         parser.add_argument(f"--{name}", type=Path, metavar="DIR", help=f"another {what} than the demo's")
@@ -129,7 +133,10 @@ def _rate(text: str) -> float:
 
 def _sim(parsed: argparse.Namespace) -> int:
     faults = faultplan.plan(parsed.fault, parsed.units)
-    options = Options(parsed.units, parsed.rate, parsed.seed, faults, parsed.report, parsed.headless, parsed.keep)
+    layout = Layout(parsed.wiring, parsed.lanes, parsed.station)
+    options = Options(
+        parsed.units, parsed.rate, parsed.seed, faults, parsed.report, parsed.headless, parsed.keep, layout
+    )
     return simrun.run(options, parsed.bundle, parsed.recipe, parsed.trust)
 
 

@@ -26,7 +26,7 @@ from provisioning.boxlink import Box
 from provisioning.faultplan import label
 from provisioning.faultplay import FaultPlayer
 from provisioning.owners import Owner
-from provisioning.simstation import CAMERAS, Documents, Run, prepare, publish, withdraw
+from provisioning.simstation import Documents, Layout, Run, prepare, publish, withdraw
 from provisioning.snapshot import ProcessLine, Snapshot
 from provisioning.supervisor import Event, Kind, Phase, Places, Supervisor
 from provisioning.view import View
@@ -59,13 +59,14 @@ class Options:
     report: Path | None
     headless: bool
     keep: Path | None
+    layout: Layout = Layout()
 
 
 class Simulation:
     """One run. Owns the loop, the box, the supervisor and the snapshot."""
 
     def __init__(self, options: Options, documents: Documents, view: View) -> None:
-        self.run: Run = prepare(documents, options.keep, options.rate)
+        self.run: Run = prepare(documents, options.keep, options.rate, options.layout)
         self._options = options
         self._view = view
         self._selector = selectors.DefaultSelector()
@@ -82,7 +83,12 @@ class Simulation:
         self._answers: dict[str, list[Message]] = {"line": [], "recorder": []}
         now = time.monotonic_ns()
         self.snapshot = Snapshot(options.units, options.rate, options.seed, options.faults, now, now)
-        for name, instance in (("recorder", ""), ("line", ""), ("vision", ""), *(("camera@", c) for c in CAMERAS)):
+        for name, instance in (
+            ("recorder", ""),
+            ("line", ""),
+            ("vision", ""),
+            *(("camera@", camera) for camera in options.layout.cameras),
+        ):
             unit = unitfile.read(places.unit_files() / f"linewarden-{name}.service", instance)
             self._supervisor.add(unit, command_here(unit.command, self.run.station))
         self._player = FaultPlayer(self._supervisor, self.run, documents)

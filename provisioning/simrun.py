@@ -17,7 +17,7 @@ from provisioning import control, pictures, report, truth
 from provisioning.bundles import verify_directory
 from provisioning.places import working
 from provisioning.sim import POOL_NAME, Options, SimError, Simulation
-from provisioning.simstation import CAMERAS, Documents, Run, demo_documents
+from provisioning.simstation import LOOKS, Documents, Run, demo_documents
 from provisioning.truth import TruthError
 from provisioning.view import LiveView, PlainView, View
 from signing.errors import SigningError
@@ -62,7 +62,7 @@ def _complete(document: dict[str, Any], done: Simulation, documents: Documents) 
         log = truth.read_truth(done.run.truth)
         ledger = truth.read_ledger(done.run.state / LEDGER, document["batch"]["id"])
         pool = working() / POOL_NAME / f"pool-{log.pool[:POOL_DIGITS]}"
-        pictures_of = {camera: pool / f"{camera}.npy" for camera in CAMERAS}
+        pictures_of = {camera: pool / f"{camera}.npy" for camera, *_ in LOOKS}
         bare = control.measure(documents.bundle, documents.recipe, documents.trust, pictures_of)
     except (TruthError, SigningError, EngineError, OSError) as error:
         raise SimError(str(error)) from error

@@ -7,16 +7,18 @@ socket's path is limited to 107 bytes and a checkout's path is not.
 import os
 import socket
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from provisioning.places import CHECKOUT, PlaceError, current_runtime, new_run, working
 
 PRODUCER = CHECKOUT / "drivers" / "sim" / "simline" / "build" / "simline.cti"
-CAMERAS = ("body", "crimp")
 SHORTEST_LEAD_MM = 15.0
 LEAD_MM_PER_RATE = 0.011
 RUNTIME_LINK = "run"
+CAMERA_SOCKETS = "cameras"
+FINE, COARSE = 20.0, 1.0
 
 STATION = """\
 # Written by `linewarden sim`. Production's station file has the same keys; only the values differ.
@@ -26,43 +28,101 @@ plc_identity = 2001
 production = false
 simulated = true
 mode = "automatic"
+lanes = {lanes}
 
-[wiring]
-kind = "modbus-client"
-port = {port}
-
+{wiring}
 [geometry]
-counts_per_mm = 20.0
+counts_per_mm = {scale}
 gate_mm = 600.0
 ejector_lead_mm = {lead}
 chute_eye_mm = 700.0
 pass_eye_mm = 700.0
-
-[[cameras]]
-name = "body"
-serial = "SIM-BODY"
-producer = "{producer}"
-station = 0
-position_mm = 150.0
-width = 1280
-height = 1024
-environment = {{ SIMLINE_DIR = "{cameras}" }}
-
-[[cameras]]
-name = "crimp"
-serial = "SIM-CRIMP"
-producer = "{producer}"
-station = 1
-position_mm = 240.0
-width = 640
-height = 480
-environment = {{ SIMLINE_DIR = "{cameras}" }}
-
+speed_mm_s = {speed}
+{carrier}{cameras}
 [vision]
 bundle = "bundle"
 recipe = "recipe"
 trust = "trust"
 """
+
+CAMERA = """
+[[cameras]]
+name = "{name}"
+serial = "SIM-{serial}"
+producer = "{producer}"
+station = {station}
+position_mm = {position}
+width = {width}
+height = {height}
+view = "{view}"
+lane = {lane}
+environment = {{ SIMLINE_DIR = "{sockets}" }}
+"""
+
+CARRIER = """
+[geometry.carrier]
+pockets = 24
+pitch_mm = 60.0
+"""
+
+WIRINGS = {
+    "modbus-client": """\
+[wiring]
+kind = "modbus-client"
+port = {port}
+""",
+    "modbus-server": """\
+[wiring]
+kind = "modbus-server"
+port = {port}
+""",
+    "modbus-rtu": """\
+[wiring]
+kind = "modbus-rtu"
+device = "{runtime}/plc.tty"
+""",
+    "serial-board": """\
+[wiring]
+kind = "serial-board"
+device = "{runtime}/board.tty"
+""",
+    "diverter": """\
+[wiring]
+kind = "diverter"
+chip = "sim:{runtime}/gpio.sock"
+actuator = "diverter"
+at_rest = "reject"
+watchdog_ms = 80.0
+infeed = 0
+encoder = 1
+chute = 2
+passed = 3
+relay_closed = 4
+gate = 5
+watchdog = 6
+run = 7
+sync = 8
+""",
+}
+STATIONS = ("belt", "rotary")
+MOST_LANES = 4
+PITCH_MM = 60.0
+LOOKS = (("body", 150.0, 1280, 1024), ("crimp", 240.0, 640, 480))
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How the simulated line is built: wiring, lanes, and belt or rotary machine."""
+
+    wiring: str = "modbus-client"
+    lanes: int = 1
+    station: str = "belt"
+
+    @property
+    def cameras(self) -> dict[str, str]:
+        """Names of the cameras and the look that each takes."""
+        lanes = [""] if self.lanes == 1 else [str(lane) for lane in range(self.lanes)]
+        return {f"{look}{lane}": look for lane in lanes for look, *_ in LOOKS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +157,7 @@ class Run:
 
     @property
     def cameras(self) -> Path:
-        return self.runtime / "cameras"
+        return self.runtime / CAMERA_SOCKETS
 
     @property
     def truth(self) -> Path:
@@ -127,7 +187,7 @@ def demo_documents() -> Documents:
     return documents
 
 
-def prepare(documents: Documents, keep: Path | None, rate: float) -> Run:
+def prepare(documents: Documents, keep: Path | None, rate: float, layout: Layout) -> Run:
     """Make the folders and the station file of a new run at `rate` units per minute.
 
     Raises:
@@ -138,17 +198,43 @@ def prepare(documents: Documents, keep: Path | None, rate: float) -> Run:
         folder.mkdir()
     for name, target in (("bundle", documents.bundle), ("recipe", documents.recipe), ("trust", documents.trust)):
         (run.folder / name).symlink_to(target.resolve())
-    text = station_text(_free_port(), run.cameras, rate)
-    run.station.write_text(text, encoding="utf-8")
+    run.station.write_text(station_text(_free_port(), run.runtime, rate, layout), encoding="utf-8")
     (run.runtime / "station.toml").symlink_to(run.station)
     (run.folder / RUNTIME_LINK).symlink_to(run.runtime)
     return run
 
 
-def station_text(port: int, cameras: Path, rate: float) -> str:
-    """Return the station file of a run at `rate` units per minute."""
-    lead = max(SHORTEST_LEAD_MM, rate * LEAD_MM_PER_RATE)
-    return STATION.format(port=port, producer=PRODUCER, cameras=cameras, lead=lead)
+def station_text(port: int, runtime: Path, rate: float, layout: Layout) -> str:
+    """Return the station file of a run at `rate` units per minute, all lanes together."""
+    per_lane = rate / layout.lanes
+    return STATION.format(
+        lanes=layout.lanes,
+        wiring=WIRINGS[layout.wiring].format(port=port, runtime=runtime),
+        scale=COARSE if layout.wiring == "diverter" else FINE,
+        lead=max(SHORTEST_LEAD_MM, per_lane * LEAD_MM_PER_RATE),
+        speed=per_lane / 60.0 * PITCH_MM,
+        carrier=CARRIER if layout.station == "rotary" else "",
+        cameras="".join(_cameras(layout, runtime / CAMERA_SOCKETS)),
+    )
+
+
+def _cameras(layout: Layout, sockets: Path) -> Iterator[str]:
+    names = iter(layout.cameras)
+    for lane in range(layout.lanes):
+        for index, (look, position, width, height) in enumerate(LOOKS):
+            name = next(names)
+            yield CAMERA.format(
+                name=name,
+                serial=name.upper(),
+                producer=PRODUCER,
+                station=lane * len(LOOKS) + index,
+                position=position,
+                width=width,
+                height=height,
+                view=look,
+                lane=lane,
+                sockets=sockets,
+            )
 
 
 def publish(run: Run) -> None:

@@ -113,7 +113,7 @@ def test_writes_go_into_device_areas_only(running: Running, client: ModbusTcpCli
     assert list(running.bank.words[permit : permit + 4]) == [1, 2, 3, 4]
     assert not client.write_register(108, 3).isError()
     assert running.bank.get("command") == 3
-    for address, values in ((8, [1]), (99, [1, 1]), (110, [0, 0]), (permit - 21, [0]), (1255, [1, 2])):
+    for address, values in ((8, [1]), (99, [1, 1]), (111, [0, 0]), (permit - 21, [0]), (1255, [1, 2])):
         assert client.write_registers(address, values).exception_code == 2
     assert client.write_register(0, 9).exception_code == 2
     assert running.bank.words[0] == 1 and running.bank.words[1256] == 0

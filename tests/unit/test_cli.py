@@ -7,7 +7,7 @@ import pytest
 
 from drivers.sim.faults import FaultError, FaultName
 from provisioning import cli, faultplan, places
-from provisioning.simstation import station_text
+from provisioning.simstation import Layout, station_text
 
 ONE_LINE = 1
 
@@ -66,7 +66,7 @@ def test_a_dead_socket_is_no_running_line(capsys: pytest.CaptureFixture[str], tm
 
 def _station(folder: Path, change: tuple[str, str] = ("", "")) -> Path:
     path = folder / "station.toml"
-    path.write_text(station_text(1502, Path("/c"), 600.0).replace(*change))
+    path.write_text(station_text(1502, Path("/c"), 600.0, Layout()).replace(*change))
     return path
 
 
