@@ -23,7 +23,6 @@ FULL_NS = 1_000 * MS
 OTHER_BUNDLE_NS = 1_500 * MS
 TOO_FEW_PAGES = "1"
 NO_QUOTA = "0"
-FIRST_CAMERA = "camera@body"
 
 Step = tuple[int, Callable[[], None]]
 
@@ -61,7 +60,8 @@ class Record:
 class FaultPlayer:
     """Owns the records of all faults of a run, the box's included."""
 
-    def __init__(self, supervisor: Supervisor, run: Run, documents: Documents) -> None:
+    def __init__(self, supervisor: Supervisor, run: Run, documents: Documents, first_camera: str) -> None:
+        self._first_camera = first_camera
         self._supervisor = supervisor
         self._run = run
         self._documents = documents
@@ -108,7 +108,7 @@ class FaultPlayer:
 
     def _first_steps(self, record: Record, now_ns: int) -> None:
         action, _, target = record.planned.name.partition("-")
-        process = FIRST_CAMERA if target == "camera" else target
+        process = self._first_camera if target == "camera" else target
         if action in ("kill", "hang"):
             self._strike(record, process, signal.SIGKILL if action == "kill" else signal.SIGSTOP, now_ns)
         elif record.planned.name == "late-verdict":

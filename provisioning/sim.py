@@ -83,15 +83,11 @@ class Simulation:
         self._answers: dict[str, list[Message]] = {"line": [], "recorder": []}
         now = time.monotonic_ns()
         self.snapshot = Snapshot(options.units, options.rate, options.seed, options.faults, now, now)
-        for name, instance in (
-            ("recorder", ""),
-            ("line", ""),
-            ("vision", ""),
-            *(("camera@", camera) for camera in options.layout.cameras),
-        ):
+        cameras = [("camera@", camera) for camera in options.layout.cameras]
+        for name, instance in (("recorder", ""), ("line", ""), ("vision", ""), *cameras):
             unit = unitfile.read(places.unit_files() / f"linewarden-{name}.service", instance)
             self._supervisor.add(unit, command_here(unit.command, self.run.station))
-        self._player = FaultPlayer(self._supervisor, self.run, documents)
+        self._player = FaultPlayer(self._supervisor, self.run, documents, "".join(cameras[0]))
         self._attendant = Attendant(self.run.runtime)
 
     def play(self) -> dict[str, Any]:
