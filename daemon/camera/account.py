@@ -1,4 +1,4 @@
-"""Accounts for every frame id of one acquisition: new, twice, too late, or lost. Pure.
+"""Accounts for every frame id of one acquisition: new, twice, too late, or lost, over a wrap at 16 bit. Pure.
 
 A frame can be overtaken by the next one on its way, so a gap is declared a loss one frame later. What was declared lost
 and comes after all is refused: its unit has been told that it gets no picture.
@@ -9,6 +9,32 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 LONGEST_LIST = 32
+GEV_LAST_ID = 65_535
+
+
+class FrameIds:
+    """Continues frame ids over the wrap of GigE Vision 1.x (16 bit: 65535 is followed by 1). One per acquisition start.
+
+    Of all continuations of an id the nearest to the expected one is meant. A camera that once sent a larger id has wider
+    ids, and nothing is continued.
+    """
+
+    def __init__(self) -> None:
+        self._expected: int | None = None
+        self._wide = False
+
+    def continued(self, raw: int) -> int:
+        """Return the id as if it had never wrapped. Called once per delivered buffer, in order of arrival."""
+        self._wide = self._wide or raw > GEV_LAST_ID
+        if self._wide or self._expected is None:
+            found = raw
+        else:
+            turns = self._expected // GEV_LAST_ID
+            ids = [raw + turn * GEV_LAST_ID for turn in (turns - 1, turns, turns + 1) if turn >= 0]
+            expected = self._expected
+            found = min(ids, key=lambda candidate: abs(candidate - expected))
+        self._expected = max(self._expected or 0, found + 1)
+        return found
 
 
 class Arrival(enum.Enum):

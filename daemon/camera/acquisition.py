@@ -3,10 +3,10 @@
 import logging
 import secrets
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
-from daemon.camera.account import Arrival, FrameAccount
+from daemon.camera.account import Arrival, FrameAccount, FrameIds
 from daemon.units import Evidence, FrameKey
 from drivers.clock import ClockMap, Reading
 from drivers.errors import DeviceRefused, DriverError, ProducerMissing
@@ -45,7 +45,7 @@ class Acquisition:
         self._camera = camera
         self._frame_timeout_ns = max(frame_timeout_ns, HEARTBEAT_NS)
         self._clock = ClockMap()
-        self._account = FrameAccount()
+        self._account, self._ids = FrameAccount(), FrameIds()
         self._events: list[Event] = []
         self._failures = self._reopens = 0
         self._pause_ns = FIRST_PAUSE_NS
@@ -85,7 +85,7 @@ class Acquisition:
         except DriverError as error:
             self._failed(error, time.monotonic_ns())
             return None
-        return grab
+        return replace(grab, frame_id=self._ids.continued(grab.frame_id)) if grab else None
 
     def requeue(self, grab: Grab) -> None:
         """Give the buffer back to the camera."""
@@ -138,7 +138,7 @@ class Acquisition:
         self._clock.clear()
         for _ in range(FIRST_LATCHES):
             self._compare_clocks()
-        self._account = FrameAccount()
+        self._account, self._ids = FrameAccount(), FrameIds()
         self._count = self._missed = self._silent_count = 0
         self._failures, self._pause_ns = 0, FIRST_PAUSE_NS
         self.session = secrets.randbits(32) or 1

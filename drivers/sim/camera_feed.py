@@ -51,6 +51,16 @@ class _Type(IntEnum):
     RESET = 7
 
 
+class CameraOption(IntFlag):
+    """How the camera's link behaves."""
+
+    NONE = 0
+    GEV16 = 1
+    """Block ids as GigE Vision 1.x sends them: 1 to 65535, then 1 again."""
+    WAIT = 2
+    """A frame without a free buffer waits for one instead of being dropped."""
+
+
 class CameraFault(IntEnum):
     """What can go wrong inside the camera or on its link; each order strikes once."""
 
@@ -85,7 +95,8 @@ class CameraSpec:
     """What the simulated camera is.
 
     A trigger within `busy_ns` of an exposure start is missed; 0 stands for exposure + readout. The device clock reads
-    `uptime_ns` at construction, runs off by `drift_ppb`, and each stamp is off by up to +- `jitter_ns`.
+    `uptime_ns` at construction, runs off by `drift_ppb`, and each stamp is off by up to +- `jitter_ns`. Each acquisition
+    begins with `first_frame_id`, 1 to 65536.
     """
 
     serial: str
@@ -97,6 +108,8 @@ class CameraSpec:
     uptime_ns: int = 3_600_000_000_000
     drift_ppb: int = 0
     jitter_ns: int = 0
+    options: CameraOption = CameraOption.NONE
+    first_frame_id: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +173,9 @@ class CameraFeed:
         serial, user = spec.serial.encode(), (spec.user_id or spec.serial).encode()[:31]
         head = (MAGIC, VERSION, width, height, PIXEL_FORMAT_MONO8, count, spec.background, 0, _SCENE_AT, _POOL_AT)
         clock = (monotonic_ns() - spec.uptime_ns, spec.drift_ppb, spec.jitter_ns)
+        options = int(spec.options) | (spec.first_frame_id - 1) << 16
         timing = (spec.exposure_ns, spec.readout_ns, spec.busy_ns)
-        _HEADER.pack_into(self._map, 0, *head, *clock, *timing, 0, 0, serial, b"SimLine", user)
+        _HEADER.pack_into(self._map, 0, *head, *clock, *timing, 0, options, serial, b"SimLine", user)
         view = np.frombuffer(self._map, np.uint8, pool.size, _POOL_AT)
         view[:] = pool.reshape(-1)
 

@@ -1,6 +1,7 @@
 """The box of the camera contract suite, in a process of its own: genicam holds the GIL while it waits for the box."""
 
 import multiprocessing
+import os
 import subprocess
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -19,7 +20,9 @@ Fault = tuple[CameraFault, int, int] | None
 
 
 def build_producer() -> Path:
-    """simline.cti, built as `make` builds it; quick when nothing changed."""
+    """simline.cti, built as `make` builds it; quick when nothing changed. $LINEWARDEN_SIMLINE names another build."""
+    if given := os.environ.get("LINEWARDEN_SIMLINE"):
+        return Path(given)
     subprocess.run(["make", "-s", "-C", SIMLINE], check=True)
     return SIMLINE / "build/simline.cti"
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.camera.account import LONGEST_LIST, Arrival, FrameAccount
+from daemon.camera.account import GEV_LAST_ID, LONGEST_LIST, Arrival, FrameAccount, FrameIds
 
 
 def run(*ids: int) -> list[tuple[Arrival, tuple[int, ...]]]:
@@ -69,3 +69,34 @@ def test_no_id_is_new_twice_and_none_both_new_and_lost(ids: list[int]) -> None:
     assert not set(new) & set(lost)
     if new:
         assert set(new) | set(lost) == set(range(new[0], max(new) + 1))
+
+
+def wire(frame_id: int) -> int:
+    """The id as GigE Vision 1.x sends it."""
+    return (frame_id - 1) % GEV_LAST_ID + 1
+
+
+@given(st.integers(1, GEV_LAST_ID), st.lists(st.integers(1, 500), min_size=1, max_size=60), st.integers(0, 3))
+def test_ids_of_16_bit_go_on_over_every_wrap(first: int, gaps: list[int], turns: int) -> None:
+    ids, true = FrameIds(), first
+    assert ids.continued(first) == first
+    for gap in [*gaps, *[20_000] * (4 * turns)]:
+        true += gap
+        assert ids.continued(wire(true)) == true
+
+
+def test_frames_that_overtake_each_other_at_the_wrap_keep_their_ids() -> None:
+    ids = FrameIds()
+    assert [ids.continued(raw) for raw in (65_534, 1, 65_535, 3, 2, 2)] == [
+        65_534,
+        65_536,
+        65_535,
+        65_538,
+        65_537,
+        65_537,
+    ]
+
+
+def test_wider_ids_are_left_as_they_are() -> None:
+    ids = FrameIds()
+    assert [ids.continued(raw) for raw in (65_534, 65_535, 65_536, 65_537, 1)] == [65_534, 65_535, 65_536, 65_537, 1]

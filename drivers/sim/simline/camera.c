@@ -159,7 +159,7 @@ void camera_power_on(device_t *device) {
 void camera_start(device_t *device) {
   camera_t *camera = &device->camera;
   camera->ordinal = __atomic_add_fetch(&device->header->acquisitions, 1, __ATOMIC_SEQ_CST);
-  camera->next_frame_id = 1;
+  camera->next_frame_id = 1 + (device->header->options >> 16);
   camera->shot_count = 0;
   camera->holding = false;
   camera->busy_until_ns = INT64_MIN;

@@ -23,12 +23,17 @@ typedef struct {
   uint64_t jitter_ns;            /* each time stamp is off by up to +- this much */
   uint64_t exposure_ns, readout_ns;
   uint64_t busy_ns;              /* a trigger sooner than this after an exposure start is missed; 0: exposure+readout */
-  uint32_t truth_lost, reserved; /* written by the camera: EXPOSED messages that the box was too slow to take */
+  uint32_t truth_lost;           /* written by the camera: EXPOSED messages that the box was too slow to take */
+  uint32_t options;              /* sl_option; the high half is how many frame ids an acquisition skips at its start */
   char serial[SL_NAME], model[SL_NAME], user_id[SL_NAME];
 } sl_header;
 
 /* `generation` is 0 while the entry is being written and rises with every entry; the newest valid entry counts. */
 typedef struct { uint64_t generation; int64_t from_ns, to_ns; uint64_t picture; } sl_scene;
+
+/* GEV16: block ids as GigE Vision 1.x sends them, 1 to 65535 and then 1 again.  WAIT: a frame without a free buffer
+ * waits for one instead of being dropped, as producers without a camera behind them do. */
+enum sl_option { SL_O_GEV16 = 1, SL_O_WAIT = 2 };
 
 enum sl_type { SL_HELLO = 1, SL_WELCOME = 2, SL_EDGE = 3, SL_FAULT = 4, SL_EXPOSED = 5, SL_ACQUISITION = 6,
                SL_RESET = 7 };

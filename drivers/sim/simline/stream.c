@@ -65,6 +65,7 @@ void stream_close(device_t *device) {
 static void stop_grabbing(device_t *device) {
   pthread_mutex_lock(&device->mutex);
   device->stream.grabbing = false;
+  pthread_cond_broadcast(&device->changed); /* a frame may wait for a buffer */
   while (filling(&device->stream)) pthread_cond_wait(&device->changed, &device->mutex);
   pthread_mutex_unlock(&device->mutex);
 }
@@ -121,6 +122,7 @@ GC_API DSQueueBuffer(gc_handle handle, gc_handle which) {
   buffer->state = BUF_QUEUED;
   buffer->new_data = false;
   queue_push(&stream->input, buffer);
+  pthread_cond_broadcast(&device->changed);
   pthread_mutex_unlock(&device->mutex);
   return GC_OK;
 }
@@ -163,6 +165,7 @@ GC_API DSFlushQueue(gc_handle handle, int32_t operation) {
       break;
     default: break;
   }
+  pthread_cond_broadcast(&device->changed);
   pthread_mutex_unlock(&device->mutex);
   return GC_OK;
 }

@@ -16,8 +16,13 @@ size_t camera_chunk_bytes(uint32_t mask) {
   return total;
 }
 
-static void write_chunks(uint8_t *out, const shot_t *shot) {
-  uint64_t frame_id = shot->frame_id, device_ts = shot->device_ts, line_status = shot->line_status;
+/* The frame id as it goes over the wire; the truth that is reported to the box never wraps. */
+static uint64_t wire_id(const device_t *device, const shot_t *shot) {
+  return device->header->options & SL_O_GEV16 ? (shot->frame_id - 1) % 65535 + 1 : shot->frame_id;
+}
+
+static void write_chunks(const device_t *device, uint8_t *out, const shot_t *shot) {
+  uint64_t frame_id = wire_id(device, shot), device_ts = shot->device_ts, line_status = shot->line_status;
   const void *values[CHUNK_KINDS] = {&frame_id, &device_ts, &shot->exposure_us, shot->counter, &shot->encoder,
                                      &line_status};
   for (unsigned kind = 0; kind < CHUNK_KINDS; kind++) {
@@ -48,19 +53,21 @@ static void fill(const device_t *device, buffer_t *buffer, const shot_t *shot) {
   buffer->filled = rows * shot->width + (buffer->chunks ? chunks : 0);
   buffer->chunk_offset = image;
   buffer->chunk_mask = shot->chunk_mask;
-  buffer->frame_id = shot->frame_id;
+  buffer->frame_id = wire_id(device, shot);
   buffer->device_ts = shot->device_ts;
   buffer->width = shot->width;
   buffer->height = shot->height;
   if (shot->flags & SL_F_STALE) return; /* the memory keeps what it held before */
   write_pixels(device, buffer->memory, shot, rows);
-  if (buffer->chunks) write_chunks(buffer->memory + image, shot);
+  if (buffer->chunks) write_chunks(device, buffer->memory + image, shot);
 }
 
 static buffer_t *claim_buffer(device_t *device) {
   stream_t *stream = &device->stream;
   buffer_t *buffer = NULL;
   pthread_mutex_lock(&device->mutex);
+  while (device->header->options & SL_O_WAIT && stream->grabbing && !stream->input.count)
+    pthread_cond_wait(&device->changed, &device->mutex);
   if (stream->grabbing) {
     buffer = queue_pop(&stream->input);
     if (buffer) buffer->state = BUF_FILLING;
