@@ -13,7 +13,7 @@ UNITS ?= 300
 RATE ?= 600
 ARGS ?=
 
-.PHONY: help setup run test check bench campaign train-demo clean
+.PHONY: help setup run test check bench soak campaign train-demo clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,7 +34,11 @@ check: .venv/stamp ## lint, format, types, import contracts, sizes
 bench: setup ## measure latency, rates, ledger and bare spine (10 min); tables here, JSON in build/bench.json
 	@$(PYTHON) tests/bench/bench_sim.py --json build/bench.json $(ARGS)
 	@PYTHONPATH=. $(PYTHON) tests/bench/bench_ledger.py
+	@PYTHONPATH=. $(PYTHON) tests/bench/bench_loop.py
 	@$(PYTHON) tests/bench/bench_spine.py --units 300
+
+soak: setup ## inspect for half an hour and see that nothing grows (ARGS="--minutes 5"); JSON in build/soak.json
+	@$(PYTHON) tests/bench/soak.py $(ARGS)
 
 campaign: setup ## play every fault alone and compare with what is expected; JSON in build/campaign.json
 	@$(PYTHON) tests/scenario/campaign.py $(ARGS)

@@ -15,8 +15,8 @@ GEV_LAST_ID = 65_535
 class FrameIds:
     """Continues frame ids over the wrap of GigE Vision 1.x (16 bit: 65535 is followed by 1). One per acquisition start.
 
-    Of all continuations of an id the nearest to the expected one is meant. A camera that once sent a larger id has wider
-    ids, and nothing is continued.
+    Of all continuations of an id the nearest to the expected one is meant. A camera that once sent a larger id has
+    wider ids, and nothing is continued.
     """
 
     def __init__(self) -> None:

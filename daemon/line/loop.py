@@ -7,9 +7,12 @@ import select
 import time
 from pathlib import Path
 
+import msgspec
+
 from daemon.config import Station
 from daemon.line.arming import Pinned
 from daemon.line.control import Control
+from daemon.line.lateness import Lateness
 from daemon.line.peers import Peers
 from daemon.messages import Act, Ask, Hello
 from daemon.notify import Watchdog
@@ -18,6 +21,7 @@ from drivers.plc_link import Plc
 from drivers.registers import RegisterMap
 
 TURN_S = 0.001
+TURN_NS = 1_000_000
 
 
 class Line:
@@ -28,12 +32,16 @@ class Line:
         self._peers = Peers(runtime, self._gone)
         self._control = Control(station, plc, registers, pinned, self._peers)
         self._watchdog = Watchdog()
+        self._lateness = Lateness()
 
     def turn(self) -> None:
         """Wait for something at most TURN_S, then do everything that is due."""
         watched = [fd for fd in (self._plc.fileno(), *self._peers.filenos()) if fd >= 0]
+        slept_ns = time.monotonic_ns()
         ready = select.select(watched, [], [], TURN_S)[0]
         now = time.monotonic_ns()
+        if not ready:
+            self._lateness.add(now - slept_ns - TURN_NS)
         for event in self._plc.service(now) if self._control.ready else ():
             self._control.event(event, now)
         for peer, message in self._peers.service(now, ready):
@@ -54,7 +62,8 @@ class Line:
             case Act():
                 self._peers.answer(peer, self._control.act(message, now))
             case Ask():
-                self._peers.answer(peer, self._control.status(now))
+                status = msgspec.structs.replace(self._control.status(now), loop_us=self._lateness.take())
+                self._peers.answer(peer, status)
             case _:
                 self._control.message(message, now)
 
