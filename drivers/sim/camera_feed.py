@@ -76,6 +76,8 @@ class CameraFault(IntEnum):
     """The next frame arrives half filled, without chunks, flagged incomplete."""
     STALE = 6
     """The next frame's buffer information is new; its memory (pixels, chunks) is what it was before."""
+    CORRUPT = 7
+    """The next frame's chunks are garbage."""
 
 
 class ExposureFlag(IntFlag):
@@ -88,6 +90,7 @@ class ExposureFlag(IntFlag):
     REORDERED = 16
     INCOMPLETE = 32
     STALE = 64
+    CORRUPT = 128
 
 
 @dataclass(frozen=True, slots=True)

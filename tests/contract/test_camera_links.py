@@ -15,7 +15,7 @@ from daemon.camera.account import Arrival
 from daemon.camera.acquisition import Acquisition
 from drivers.frame import CameraSettings, Grab
 from drivers.genicam import GenICamCamera
-from drivers.sim.camera_feed import CameraOption, CameraSpec, ExposureFlag
+from drivers.sim.camera_feed import CameraFault, CameraOption, CameraSpec, ExposureFlag
 
 WIDTH, HEIGHT = 64, 48
 PICTURES = np.random.default_rng(7).integers(0, 256, (2, HEIGHT, WIDTH), np.uint8)
@@ -68,6 +68,23 @@ def test_ids_go_on_over_the_wrap_of_gige_vision_1(box: Box) -> None:
         found = admitted(acquisition, head, 6)
         assert found == [(frame_id, Arrival.NEW, True) for frame_id in range(65_533, 65_539)]
         assert [record.frame_id for record in head.exposed()] == list(range(65_533, 65_539))
+    finally:
+        acquisition.close()
+        head.withdraw()
+
+
+def test_garbage_in_the_chunks_is_never_trusted(box: Box) -> None:
+    head = Head(box, CameraSpec("CAM-1"), PICTURES)
+    acquisition = acquire(driver())
+    try:
+        for _ in range(40):
+            head.fire(1, fault=CameraFault.CORRUPT)
+            grab = acquisition.next_grab(PATIENCE_MS)
+            assert isinstance(grab, Grab)
+            evidence = acquisition.evidence(grab, grab.device_ts)
+            assert not (evidence.complete and evidence.consistent)
+            acquisition.requeue(grab)
+        assert admitted(acquisition, head, 1) == [(41, Arrival.NEW, True)]
     finally:
         acquisition.close()
         head.withdraw()

@@ -12,7 +12,7 @@ enum { TRIGGER_SOFTWARE, TRIGGER_LINE0, TRIGGER_LINE1 };
 
 static const struct { uint32_t kind, flag; } frame_faults[] = {
     {SL_DROP_FRAME, SL_F_DROPPED}, {SL_DUP_FRAME, SL_F_DUPLICATED}, {SL_REORDER, SL_F_REORDERED},
-    {SL_INCOMPLETE, SL_F_INCOMPLETE}, {SL_STALE, SL_F_STALE}};
+    {SL_INCOMPLETE, SL_F_INCOMPLETE}, {SL_STALE, SL_F_STALE}, {SL_CORRUPT, SL_F_CORRUPT}};
 
 /* ---- device clock ------------------------------------------------------------------------------------------------- */
 

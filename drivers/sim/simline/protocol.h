@@ -37,9 +37,10 @@ enum sl_option { SL_O_GEV16 = 1, SL_O_WAIT = 2 };
 
 enum sl_type { SL_HELLO = 1, SL_WELCOME = 2, SL_EDGE = 3, SL_FAULT = 4, SL_EXPOSED = 5, SL_ACQUISITION = 6,
                SL_RESET = 7 };
-enum sl_fault { SL_BUSY = 1, SL_DROP_FRAME, SL_DUP_FRAME, SL_REORDER, SL_INCOMPLETE, SL_STALE };
+enum sl_fault { SL_BUSY = 1, SL_DROP_FRAME, SL_DUP_FRAME, SL_REORDER, SL_INCOMPLETE, SL_STALE,
+                SL_CORRUPT };
 enum sl_flag { SL_F_DELIVERED = 1, SL_F_UNDERRUN = 2, SL_F_DROPPED = 4, SL_F_DUPLICATED = 8, SL_F_REORDERED = 16,
-               SL_F_INCOMPLETE = 32, SL_F_STALE = 64 };
+               SL_F_INCOMPLETE = 32, SL_F_STALE = 64, SL_F_CORRUPT = 128 };
 
 typedef struct {
   uint32_t type, code;    /* code: line of an edge, kind of a fault, 1/0 = acquisition started/stopped */

@@ -43,6 +43,14 @@ static void write_pixels(const device_t *device, uint8_t *out, const shot_t *sho
     memcpy(out + row * shot->width, picture + row * header->width, shot->width);
 }
 
+/* Anything but what was sent: xorshift over the bytes. */
+static void garble(uint8_t *bytes, size_t count, uint64_t seed) {
+  for (uint64_t x = seed | 1; count--; bytes++) {
+    x ^= x << 13, x ^= x >> 7, x ^= x << 17;
+    *bytes = (uint8_t)(x >> 32);
+  }
+}
+
 static void fill(const device_t *device, buffer_t *buffer, const shot_t *shot) {
   size_t image = (size_t)shot->width * shot->height, chunks = camera_chunk_bytes(shot->chunk_mask);
   buffer->larger = image + chunks > buffer->size;
@@ -60,6 +68,7 @@ static void fill(const device_t *device, buffer_t *buffer, const shot_t *shot) {
   if (shot->flags & SL_F_STALE) return; /* the memory keeps what it held before */
   write_pixels(device, buffer->memory, shot, rows);
   if (buffer->chunks) write_chunks(device, buffer->memory + image, shot);
+  if (buffer->chunks && shot->flags & SL_F_CORRUPT) garble(buffer->memory + image, chunks, shot->device_ts);
 }
 
 static buffer_t *claim_buffer(device_t *device) {
