@@ -13,7 +13,7 @@ UNITS ?= 300
 RATE ?= 600
 ARGS ?=
 
-.PHONY: help setup run test check bench soak campaign train-demo clean
+.PHONY: help setup run test check bench soak fuzz campaign train-demo clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,13 +40,17 @@ bench: setup ## measure latency, rates, ledger and bare spine (10 min); tables h
 soak: setup ## inspect for half an hour and see that nothing grows (ARGS="--minutes 5"); JSON in build/soak.json
 	@$(PYTHON) tests/bench/soak.py $(ARGS)
 
+fuzz: setup ## fuzz every parser that faces a wire, a file or a chunk (ARGS="--seconds 60 --target NAME")
+	@$(PYTHON) -m pip install -qq --disable-pip-version-check -e '.[fuzz]'
+	@PYTHONPATH=. $(PYTHON) tests/fuzz/fuzz.py $(ARGS)
+
 campaign: setup ## play every fault alone and compare with what is expected; JSON in build/campaign.json
 	@$(PYTHON) tests/scenario/campaign.py $(ARGS)
 
 train-demo: setup ## train the demo models again from rendered vials (torch, in its own .venv-train)
 	@scripts/train_demo.sh $(ARGS)
 
-setup: .venv/stamp $(STAMPS)/simline var/demo/stamp ## everything the other targets need; nothing when it is done
+setup: .venv/stamp $(STAMPS)/simline $(STAMPS)/board var/demo/stamp ## everything the other targets need; nothing when it is done
 
 $(STAMPS)/system: scripts/setup.sh
 	@mkdir -p $(STAMPS)
@@ -61,9 +65,13 @@ $(STAMPS)/simline: $(wildcard drivers/sim/simline/*.c drivers/sim/simline/*.h dr
 	@$(MAKE) -s -C drivers/sim/simline
 	@touch $@
 
+$(STAMPS)/board: drivers/board/board_core.c drivers/board/board_core.h drivers/board/Makefile | $(STAMPS)/system
+	@$(MAKE) -s -C drivers/board
+	@touch $@
+
 var/demo/stamp: $(wildcard demo/*.onnx demo/spec.toml demo/score.json demo/build_bundle.py) .venv/stamp
 	@$(PYTHON) -m demo.build_bundle var/demo
 	@touch $@
 
 clean: ## remove everything that was built or run here (.venv, build, var)
-	@rm -rf .venv .venv-train build var drivers/sim/simline/build *.egg-info
+	@rm -rf .venv .venv-train build var drivers/sim/simline/build drivers/board/build *.egg-info

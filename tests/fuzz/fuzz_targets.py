@@ -1,0 +1,146 @@
+"""Every parser of this project that faces a wire, a file or a chunk, as a function of bytes.
+
+A target returns for anything: what it raises beyond the errors its parser documents is a bug, and so is a broken
+promise that it checks itself. Used by `make fuzz` (atheris, coverage-guided) and by test_fuzz_corpus.py, which plays
+the kept corpus and seeded mutations of it in every `make test`.
+"""
+
+import struct
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+from pymodbus.pdu.register_message import ReadHoldingRegistersRequest, WriteMultipleRegistersRequest
+
+from daemon import config, wire
+from daemon.messages import Act, Hello
+from daemon.recipe import Recipe
+from drivers.framings import RtuFraming, TcpFraming
+from drivers.gate.plc_bank import Bank
+from drivers.modbus import UNREADABLE
+from drivers.modbus_requests import answer
+from drivers.registers import crc16, load_map
+from provisioning.simstation import Layout, station_text
+from signing.errors import SigningError
+from signing.manifest import BundleManifest, strict_json
+
+MAP = load_map()
+ASKED = 10
+REGISTERS = list(range(1000, 1000 + ASKED))
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """`run` takes what the wire brought; `seeds` are good inputs to begin with."""
+
+    run: Callable[[bytes], None]
+    seeds: tuple[bytes, ...]
+
+
+def modbus_answer(framing: TcpFraming | RtuFraming, data: bytes) -> None:
+    """One read is outstanding, its answer comes in pieces: found, an exception answer, or unreadable; never a wait
+    that consumes for ever."""
+    asked = ReadHoldingRegistersRequest(address=0, count=ASKED, dev_id=1)
+    framing.request(asked)
+    step, received = (1 + data[0] % 64, b"") if data else (1, b"")
+    for at in range(1, len(data), step):
+        received += data[at : at + step]
+        try:
+            used, pdu = framing.answer(received, asked)
+        except UNREADABLE:
+            return
+        if not 0 <= used <= len(received):
+            raise AssertionError(f"{used} of {len(received)} bytes used")
+        received = received[used:]
+        if pdu is not None:
+            return
+
+
+def modbus_request(data: bytes) -> None:
+    """A server answers every request, and no request changes a register that is the PLC's."""
+    bank = Bank(MAP)
+    if not data:
+        return
+    reply = answer(bank, data)
+    if not 2 <= len(reply) <= 253:
+        raise AssertionError(f"an answer of {len(reply)} bytes")
+    changed = [at for at, word in enumerate(bank.words) if word]
+    if any(not bank.writable(at, 1) for at in changed):
+        raise AssertionError(f"a request wrote the PLC's registers {changed}")
+
+
+def process_message(data: bytes) -> None:
+    try:
+        wire.decode(data)
+    except wire.WireError:
+        return
+
+
+def station_file(data: bytes) -> None:
+    with tempfile.NamedTemporaryFile(suffix=".toml") as file:
+        file.write(data)
+        file.flush()
+        try:
+            config.load(Path(file.name))
+        except config.ConfigError as error:
+            if "\n" in str(error).strip():
+                raise AssertionError(f"more than one line: {error}") from error
+
+
+def signed_document(kind: type, data: bytes) -> None:
+    try:
+        strict_json(data, kind, "document")
+    except SigningError:
+        return
+
+
+def _rtu(pdu: bytes) -> bytes:
+    body = b"\x01" + pdu
+    return b"\x40" + body + struct.pack("<H", crc16(body))
+
+
+def _answers(tail: bytes) -> bytes:
+    return bytes((3, 2 * ASKED)) + struct.pack(f">{ASKED}H", *REGISTERS) + tail
+
+
+def _request(pdu: ReadHoldingRegistersRequest | WriteMultipleRegistersRequest) -> bytes:
+    return bytes((pdu.function_code,)) + pdu.encode()
+
+
+STATION = station_text(1502, Path("/run/linewarden"), 600.0, Layout()).encode()
+ANSWER = _answers(b"")
+TARGETS: dict[str, Target] = {
+    "modbus-answer-tcp": Target(
+        lambda data: modbus_answer(TcpFraming(1), data),
+        (
+            b"\x40" + struct.pack(">HHHB", 1, 0, len(ANSWER) + 1, 1) + ANSWER,
+            b"\x02\x00\x01\x00\x00\x00\x03\x01\x83\x02",
+        ),
+    ),
+    "modbus-answer-rtu": Target(
+        lambda data: modbus_answer(RtuFraming(1, 921_600), data),
+        (_rtu(ANSWER), b"\x01noise" + _rtu(ANSWER)[1:], _rtu(b"\x83\x02")),
+    ),
+    "modbus-request": Target(
+        modbus_request,
+        (
+            _request(ReadHoldingRegistersRequest(address=0, count=88)),
+            _request(WriteMultipleRegistersRequest(address=100, registers=[1, 2, 3])),
+            _request(WriteMultipleRegistersRequest(address=1000, registers=[0, 7, 1, 9])),
+            bytes((23,)) + struct.pack(">HHHHBHH", 0, 4, 100, 2, 4, 5, 6),
+        ),
+    ),
+    "process-message": Target(
+        process_message,
+        (
+            wire.encode(Hello(1, "cli", "linewarden", 0)),
+            wire.encode(Act("start", "anna", "operator", "shift", "", "")),
+            msgspec.msgpack.encode({"type": "judged", "unit": [1, 0, 7]}),
+        ),
+    ),
+    "station-file": Target(station_file, (STATION, b"name = 1", b"[wiring]\nkind = 'diverter'\n")),
+    "bundle-manifest": Target(lambda data: signed_document(BundleManifest, data), (b'{"format":0,"format":1}', b"{}")),
+    "recipe": Target(lambda data: signed_document(Recipe, data), (b'{"document":"recipe","format":0}', b"[]")),
+}
