@@ -25,6 +25,9 @@ from daemon.wire import Listener, Message, Peer, PeerFull, WireError, connect
 
 RETRY_NS = 50_000_000
 BATCH = 32
+MOST_PEERS = 40
+GREETING_NS = 1_000_000_000
+OURS = ("camera", "vision", "recorder")
 
 
 class Peers:
@@ -35,6 +38,7 @@ class Peers:
         self._recorder_path = runtime / "recorder.sock"
         self._gone = gone
         self._peers: list[Peer] = []
+        self._strangers: dict[Peer, int] = {}
         self._next_try_ns = 0
         self.vision: Peer | None = None
         self.recorder: Peer | None = None
@@ -48,7 +52,8 @@ class Peers:
         readable = [peer for peer in self._peers if peer.fileno() in ready]
         self._connect_recorder(now_ns)
         if self._listener.fileno() in ready and (peer := self._listener.accept()):
-            self._peers.append(peer)
+            self._admit(peer, now_ns)
+        self._expel_strangers(now_ns)
         for peer in readable:
             yield from self._read(peer)
 
@@ -97,8 +102,28 @@ class Peers:
             self.recorder = peer
             self._peers.append(peer)
 
+    def _admit(self, peer: Peer, now_ns: int) -> None:
+        """Take a new peer in. When there are too many, the oldest one that is no process of the device goes."""
+        if len(self._peers) >= MOST_PEERS:
+            guests = [other for other in self._peers if other.process not in OURS]
+            if not guests:
+                peer.close()
+                return
+            self._drop(guests[0], "too many connections")
+        self._peers.append(peer)
+        self._strangers[peer] = now_ns
+
+    def _expel_strangers(self, now_ns: int) -> None:
+        """Who does not say who he is goes."""
+        for peer, since_ns in list(self._strangers.items()):
+            if peer.process or peer not in self._peers:
+                del self._strangers[peer]
+            elif now_ns - since_ns > GREETING_NS:
+                self._drop(peer, "did not greet")
+
     def _read(self, peer: Peer) -> Iterator[tuple[Peer, Message]]:
-        for _ in range(BATCH):
+        """Guests get one message a turn: whatever they ask in whatever number, vials come first."""
+        for _ in range(BATCH if peer.process in OURS else 1):
             if peer not in self._peers:
                 return
             try:

@@ -1,11 +1,12 @@
 """The line listens to each message only from the peer whose it is to send."""
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from daemon.line.peers import Peers
+from daemon.line.peers import MOST_PEERS, Peers
 from daemon.messages import (
     PROTO,
     Ask,
@@ -45,9 +46,9 @@ class Room:
         self.turn()
         return peer
 
-    def turn(self) -> list[Message]:
+    def turn(self, rounds: int = 3) -> list[Message]:
         heard: list[Message] = []
-        for now in range(3):
+        for now in range(rounds):
             watched = self.peers.filenos()
             heard += [message for _peer, message in self.peers.service(now * 10**9, watched)]
         return heard
@@ -121,3 +122,31 @@ def test_only_the_recorder_that_the_line_called_may_acknowledge(room: Room) -> N
     recorder.send(Hello(PROTO, "recorder", "recorder", 1))
     recorder.send(Stored(3))
     assert room.turn()[-1] == Stored(3)
+
+
+def test_a_guest_that_floods_gets_one_message_a_turn(room: Room) -> None:
+    guest = room.come("cli")
+    for _ in range(20):
+        guest.send(Ask("status"))
+    assert len(room.turn(rounds=1)) == 1
+    assert len(room.turn(rounds=5)) == 5
+
+
+def test_who_does_not_greet_goes(room: Room) -> None:
+    silent = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    silent.connect(str(room.path))
+    room.turn()
+    room.turn()
+    assert room.gone == [": did not greet"]
+    silent.close()
+
+
+def test_too_many_guests_never_keep_the_device_s_own_out(room: Room) -> None:
+    vision = room.come("vision")
+    for _ in range(MOST_PEERS + 5):
+        room.come("cli")
+    camera = room.come("camera", "side")
+    assert room.peers.vision is not None and "vision: replaced" not in str(room.gone)
+    camera.send(CameraState("side", 1, True, ""))
+    assert room.turn(rounds=1) == [CameraState("side", 1, True, "")]
+    assert vision.receive() is not None
