@@ -13,7 +13,7 @@ UNITS ?= 300
 RATE ?= 600
 ARGS ?=
 
-.PHONY: help setup run test check bench soak fuzz campaign train-demo clean
+.PHONY: help setup run test check bench soak fuzz storm campaign train-demo clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ bench: setup ## measure latency, rates, ledger and bare spine (10 min); tables h
 
 soak: setup ## inspect for half an hour and see that nothing grows (ARGS="--minutes 5"); JSON in build/soak.json
 	@$(PYTHON) tests/bench/soak.py $(ARGS)
+
+storm: setup ## 2,500 vials in real processes, every fault at random moments (ARGS="--seed 7"); JSON in build/storm.json
+	@$(PYTHON) tests/scenario/storm.py $(ARGS)
 
 fuzz: setup ## fuzz every parser that faces a wire, a file or a chunk (ARGS="--seconds 60 --target NAME")
 	@$(PYTHON) -m pip install -qq --disable-pip-version-check -e '.[fuzz]'

@@ -41,6 +41,7 @@ EXPECTED: dict[FaultName, Expectation] = {
     FaultName.KILL_VISION: _goes_on("every unit is rejected until vision is back"),
     FaultName.HANG_VISION: _goes_on("every unit is rejected until the watchdog has restarted vision"),
     FaultName.KILL_CAMERA: _goes_on("units without its picture are rejected until it is in step again"),
+    FaultName.HANG_CAMERA: _goes_on("units without its picture are rejected until the watchdog has restarted it"),
     FaultName.CAMERA_LOSS: _goes_on("units without its picture are rejected until it is in step again"),
     FaultName.CAMERA_RESTART: _goes_on("a new session: units are rejected until it is in step again"),
     FaultName.EDGE_LOST: _goes_on("count and time disagree: rejected until three matches agree"),
@@ -57,17 +58,21 @@ EXPECTED: dict[FaultName, Expectation] = {
     FaultName.PLC_RESTART: Expectation(_SUSPENDS, Resets.DEVICE, "a new epoch: every older permit is void"),
     FaultName.KILL_LINE: Expectation(_GOES_ON, Resets.DEVICE, "the PLC rejects; its ring names the units"),
     FaultName.HANG_LINE: Expectation(_GOES_ON, Resets.DEVICE, "the PLC rejects; the watchdog restarts line"),
+    FaultName.POWER_OFF: Expectation(_GOES_ON, Resets.DEVICE, "as `kill-line`; what was not durable is read again"),
     FaultName.RESTART_SAME_NUMBERS: Expectation(_SUSPENDS, Resets.DEVICE, "same numbers, new epoch: nothing matches"),
     FaultName.RECORDER_FULL: Expectation(_HOLDS, Resets.DEVICE, "the infeed closes until rows are durable again"),
     FaultName.KILL_RECORDER: Expectation(_HOLDS, Resets.DEVICE, "rows are sent again when the recorder is back"),
+    FaultName.HANG_RECORDER: Expectation(
+        _HOLDS, Resets.DEVICE, "the infeed closes; rows are sent again to the new one"
+    ),
     FaultName.DOUBLE_TRIGGER: _goes_on("a phantom or two units too close: rejected"),
     FaultName.WRONG_DIGEST: Expectation(_HOLDS, Resets.DEVICE, "verdicts of a bundle that is not armed are dropped"),
 }
 
 
 def label(order: Order) -> str:
-    """Return NAME@UNIT."""
-    return f"{order.name}@{order.unit}"
+    """Return NAME@UNIT, +MS where it is delayed."""
+    return f"{order.name}@{order.unit}{f'+{order.delay_ms}' if order.delay_ms else ''}"
 
 
 def plan(texts: Iterable[str], units: int) -> tuple[Order, ...]:

@@ -32,6 +32,7 @@ class FaultPlay:
         self._cameras = cameras
         self._endings: list[Ending] = []
         self._waiting: dict[int, Order] = {}
+        self._delayed: list[tuple[int, Order]] = []
         first = cameras.heads[0].feed
         self._lasting: dict[FaultName, tuple[Act, Act]] = {
             FaultName.CAMERA_LOSS: (lambda _: first.drop_link(), lambda _: first.restore_link()),
@@ -44,12 +45,18 @@ class FaultPlay:
     def infeed(self, vial: int, now_ns: int, speaker: Speaker, truth: TruthLog) -> None:
         """A vial trips the infeed eye: play what is due."""
         for order in self._schedule.take(vial):
-            if order.spec.executor is Executor.SUPERVISOR:
-                speaker.say("fault", name=order.name, unit=order.unit, duration_ms=order.spec.duration_ms)
-                continue
-            speaker.say("fault-begin", name=order.name, unit=order.unit)
-            truth.faults.append({"name": order.name, "unit": order.unit, "begin_ns": now_ns, "end_ns": 0})
-            self._begin(order, now_ns, speaker, truth)
+            if order.delay_ms and order.name not in EDGE_FAULTS:
+                self._delayed.append((now_ns + order.delay_ms * MS, order))
+            else:
+                self._strike(order, now_ns, speaker, truth)
+
+    def _strike(self, order: Order, now_ns: int, speaker: Speaker, truth: TruthLog) -> None:
+        if order.spec.executor is Executor.SUPERVISOR:
+            speaker.say("fault", name=order.name, unit=order.unit, duration_ms=order.spec.duration_ms)
+            return
+        speaker.say("fault-begin", name=order.name, unit=order.unit)
+        truth.faults.append({"name": order.name, "unit": order.unit, "begin_ns": now_ns, "end_ns": 0})
+        self._begin(order, now_ns, speaker, truth)
 
     def struck(self, vial: int, now_ns: int, speaker: Speaker, truth: TruthLog) -> None:
         """The edge of that vial went out with its fault."""
@@ -58,7 +65,10 @@ class FaultPlay:
             self._over(order, now_ns, speaker, truth)
 
     def tick(self, now_ns: int, speaker: Speaker, truth: TruthLog) -> None:
-        """End what has lasted long enough."""
+        """Begin what was delayed and end what has lasted long enough."""
+        for at_ns, order in [delayed for delayed in self._delayed if delayed[0] <= now_ns]:
+            self._delayed.remove((at_ns, order))
+            self._strike(order, now_ns, speaker, truth)
         for ending in [ending for ending in self._endings if ending.at_ns <= now_ns]:
             self._endings.remove(ending)
             ending.act(now_ns)

@@ -1,6 +1,7 @@
 """The faults that the line in a box can play, as one table, and their schedule. Pure.
 
-`NAME@UNIT` fires when vial number UNIT (from 1) trips the infeed eye, lasts its default duration and clears itself.
+`NAME@UNIT` fires when vial number UNIT (from 1) trips the infeed eye, `NAME@UNIT+MS` so many milliseconds later; it
+lasts its default duration and clears itself.
 The box plays what happens to belt, PLC and cameras; what happens to a daemon is announced on the box's standard output
 and played by whoever started it.
 """
@@ -10,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 MS = 1_000_000
+MOST_DELAY_MS = 10_000
 
 
 class Executor(enum.StrEnum):
@@ -23,6 +25,7 @@ class FaultName(enum.StrEnum):
     KILL_VISION = "kill-vision"
     HANG_VISION = "hang-vision"
     KILL_CAMERA = "kill-camera"
+    HANG_CAMERA = "hang-camera"
     CAMERA_LOSS = "camera-loss"
     CAMERA_RESTART = "camera-restart"
     EDGE_LOST = "edge-lost"
@@ -39,9 +42,11 @@ class FaultName(enum.StrEnum):
     PLC_RESTART = "plc-restart"
     KILL_LINE = "kill-line"
     HANG_LINE = "hang-line"
+    POWER_OFF = "power-off"
     RESTART_SAME_NUMBERS = "restart-same-numbers"
     RECORDER_FULL = "recorder-full"
     KILL_RECORDER = "kill-recorder"
+    HANG_RECORDER = "hang-recorder"
     DOUBLE_TRIGGER = "double-trigger"
     WRONG_DIGEST = "wrong-digest"
 
@@ -60,6 +65,7 @@ FAULTS: dict[FaultName, FaultSpec] = {
     FaultName.KILL_VISION: FaultSpec(_SUPERVISOR, 0, "SIGKILL to vision"),
     FaultName.HANG_VISION: FaultSpec(_SUPERVISOR, 3000, "SIGSTOP to vision; its watchdog or SIGCONT ends it"),
     FaultName.KILL_CAMERA: FaultSpec(_SUPERVISOR, 0, "SIGKILL to the first camera process"),
+    FaultName.HANG_CAMERA: FaultSpec(_SUPERVISOR, 3000, "SIGSTOP to the first camera process; its watchdog ends it"),
     FaultName.CAMERA_LOSS: FaultSpec(_BOX, 400, "cable of the first camera pulled"),
     FaultName.CAMERA_RESTART: FaultSpec(_BOX, 300, "first camera loses power, its clock and counters start again"),
     FaultName.EDGE_LOST: FaultSpec(_BOX, 0, "trigger edge of the unit never reaches the first camera"),
@@ -78,11 +84,13 @@ FAULTS: dict[FaultName, FaultSpec] = {
     FaultName.PLC_RESTART: FaultSpec(_BOX, 300, "PLC program stops, outputs fall; starts again with its memory"),
     FaultName.KILL_LINE: FaultSpec(_SUPERVISOR, 0, "SIGKILL to line"),
     FaultName.HANG_LINE: FaultSpec(_SUPERVISOR, 1000, "SIGSTOP to line, then SIGCONT"),
+    FaultName.POWER_OFF: FaultSpec(_SUPERVISOR, 1000, "the device's computer loses power: every process at once"),
     FaultName.RESTART_SAME_NUMBERS: FaultSpec(
         _BOX, 300, "PLC loses power and memory; numbers, epoch, clock begin again"
     ),
     FaultName.RECORDER_FULL: FaultSpec(_SUPERVISOR, 1000, "recorder's database may not grow"),
     FaultName.KILL_RECORDER: FaultSpec(_SUPERVISOR, 0, "SIGKILL to recorder"),
+    FaultName.HANG_RECORDER: FaultSpec(_SUPERVISOR, 3000, "SIGSTOP to recorder; its watchdog ends it"),
     FaultName.DOUBLE_TRIGGER: FaultSpec(_BOX, 0, "infeed eye sees the vial a second time 8 mm later"),
     FaultName.WRONG_DIGEST: FaultSpec(_SUPERVISOR, 1000, "verdicts carry a configuration digest that is not armed"),
 }
@@ -94,10 +102,11 @@ class FaultError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One fault to play when that vial trips the infeed eye."""
+    """One fault to play `delay_ms` after that vial trips the infeed eye."""
 
     name: FaultName
     unit: int
+    delay_ms: int = 0
 
     @property
     def spec(self) -> FaultSpec:
@@ -105,18 +114,21 @@ class Order:
 
 
 def parse(text: str) -> Order:
-    """Read `NAME@UNIT`.
+    """Read `NAME@UNIT` or `NAME@UNIT+MS`.
 
     Raises:
         FaultError: no such fault, or the unit is not a number from 1.
     """
-    name, _, unit = text.partition("@")
+    name, _, place = text.partition("@")
+    unit, plus, delay = place.partition("+")
     if name not in {fault.value for fault in FaultName}:
         known = " ".join(sorted(FaultName))
         raise FaultError(f"--fault {text}: there is no fault {name!r}; write NAME@UNIT with one of: {known}")
     if not unit.isascii() or not unit.isdecimal() or int(unit) < 1:
         raise FaultError(f"--fault {text}: say at which vial it strikes, a number from 1, as in {name}@100")
-    return Order(FaultName(name), int(unit))
+    if plus and not (delay.isascii() and delay.isdecimal() and int(delay) <= MOST_DELAY_MS):
+        raise FaultError(f"--fault {text}: after + stand milliseconds, 0 to {MOST_DELAY_MS}, as in {name}@100+35")
+    return Order(FaultName(name), int(unit), int(delay or 0))
 
 
 class Schedule:

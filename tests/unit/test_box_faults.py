@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from drivers.gate.plc_bank import Bank
-from drivers.gate.plc_io import Flag, PlcSpec
+from drivers.gate.plc_io import Flag, Place, PlcSpec
 from drivers.gate.plc_logic import Plc
 from drivers.registers import load_map, permit_check, split
 from drivers.sim.belt import Belt, BeltSpec, End
@@ -20,7 +20,7 @@ SPEC = PlcSpec(
     identity=2001,
     device_identity=1001,
     lanes=1,
-    stations=((0, 3000), (1, 4800)),
+    stations=(Place(0, 3000), Place(1, 4800)),
     decide=11_700,
     release=12_300,
     chute_eye=14_000,
@@ -86,14 +86,15 @@ def test_the_table_is_whole() -> None:
     assert set(FAULTS) == set(FaultName)
     own = {name for name, fault in FAULTS.items() if fault.executor is Executor.SUPERVISOR}
     assert own == {
-        "kill-vision", "hang-vision", "kill-camera", "late-verdict", "kill-line", "hang-line",
-        "recorder-full", "kill-recorder", "wrong-digest",
+        "kill-vision", "hang-vision", "kill-camera", "hang-camera", "late-verdict", "kill-line", "hang-line",
+        "recorder-full", "kill-recorder", "hang-recorder", "wrong-digest",
     }  # fmt: skip
     assert all(fault.text and fault.duration_ms >= 0 for fault in FAULTS.values())
 
 
 def test_parse() -> None:
     assert parse("edge-late@20") == Order(FaultName.EDGE_LATE, 20)
+    assert parse("kill-line@20+35") == Order(FaultName.KILL_LINE, 20, 35)
 
 
 @pytest.mark.parametrize("text", ["", "edge-late", "edge-late@", "edge-late@0", "edge-late@-1", "edge-late@x", "no@3"])
