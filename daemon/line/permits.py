@@ -1,0 +1,42 @@
+"""Permits on their way out. Pure.
+
+A PLC remembers which permits it used, so a permit goes to it at once and its row follows. With direct wiring nothing
+outlives this process, so a permit waits until its row is durable: a unit without a permit on record did not pass.
+"""
+
+from collections import deque
+
+from daemon.line.rows import Rows
+from daemon.messages import PermitRow
+from daemon.units import UnitId
+from drivers.plc_link import Plc
+
+
+class Permits:
+    """Owned by Control. `after_record`: wait for the disk."""
+
+    def __init__(self, plc: Plc, rows: Rows, *, after_record: bool) -> None:
+        self._plc = plc
+        self._rows = rows
+        self._after_record = after_record
+        self._waiting: deque[tuple[int, UnitId]] = deque()
+
+    def grant(self, row: PermitRow, now_ns: int) -> None:
+        """Give the permit, and put it on record."""
+        if not self._after_record:
+            self._plc.permit(row.unit.lane, row.unit.number)
+        seq = self._rows.put(row, now_ns)
+        if self._after_record:
+            self._waiting.append((seq, row.unit))
+
+    def revoke(self, unit: UnitId) -> None:
+        """Take the permit back, given or not."""
+        self._waiting = deque(entry for entry in self._waiting if entry[1] != unit)
+        self._plc.revoke(unit.lane, unit.number)
+
+    def stored(self, seq: int) -> None:
+        """Everything up to `seq` is durable; a permit of another epoch than the present one counts no more."""
+        while self._waiting and self._waiting[0][0] <= seq:
+            _, unit = self._waiting.popleft()
+            if unit.epoch == self._plc.epoch:
+                self._plc.permit(unit.lane, unit.number)
