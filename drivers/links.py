@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,8 @@ class RegisterLink(Protocol):
     """The way to the registers of map v1, whatever carries them: Modbus TCP or RTU, the device's own Modbus server that
     a PLC polls, a reject board, or the gate program in this process. Owned by the line loop; nothing here waits.
 
-    `PlcLink` (drivers/plc_link.py) is the only user. One contract suite runs over every implementation.
+    `Plc` (drivers/plc_link.py) is the only user. One contract suite runs over every implementation. What is asked while
+    the link is down is forgotten; it is up once the other side answered.
     """
 
     @property
@@ -49,8 +50,17 @@ class RegisterLink(Protocol):
         """Receive what arrived, send what waits.
 
         Raises:
-            DeviceLost: the other side is gone or broke the protocol; the link is down afterwards.
+            DeviceLost: the other side is gone or broke the protocol; the link is down afterwards. While it is down: why
+                it does not come up, said when the reason is new.
         """
 
     def close(self) -> None:
         """Drop the connection and everything queued. Outputs that this process holds fall to their safe state."""
+
+
+@runtime_checkable
+class Remarking(Protocol):
+    """A link that has something to say while it is up: strangers, refused writes. Asked by `Plc` every turn."""
+
+    def remarks(self) -> list[str]:
+        """Return what a person should hear of, one line each; empty most of the time."""

@@ -1,4 +1,4 @@
-"""Modbus TCP server over a Bank: pymodbus' framer, decoder and PDUs without its I/O, on non-blocking sockets.
+"""Modbus TCP server over registers: pymodbus' framer and decoder without its I/O, on non-blocking sockets, TLS or not.
 
 The caller's epoll loop owns the time: it polls `fileno()` and calls `service`. A slow, silent or half-open client
 costs a buffer and nothing else; a client that does not take its answers is dropped.
@@ -6,35 +6,34 @@ costs a buffer and nothing else; a client that does not take its answers is drop
 
 import select
 import socket
+import ssl
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import cast
 
 from pymodbus.constants import ExcCodes
-from pymodbus.exceptions import ModbusException
 from pymodbus.framer import FramerSocket
-from pymodbus.pdu import DecodePDU, ExceptionResponse, ModbusPDU
-from pymodbus.pdu.register_message import (
-    ReadWriteMultipleRegistersRequest,
-    WriteMultipleRegistersRequest,
-    WriteMultipleRegistersResponse,
-    WriteSingleRegisterResponse,
-)
+from pymodbus.pdu import DecodePDU
 
-from drivers.gate.plc_bank import Bank
+from drivers.modbus_requests import Registers, answer, refusal
 
 MAX_CLIENTS = 16
-MAX_READ, MAX_WRITE, MAX_WRITE_23 = 125, 123, 121
 HEADER = 8
 MAX_ADU = 260
 TURN_BYTES = 1024
 MAX_UNSENT = 65_536
 ANY_UNIT = (0, 255)
-READ, READ_INPUT, WRITE_ONE, WRITE, READ_WRITE = 3, 4, 6, 16, 23
+MOST_REQUESTS = 1024
+IDLE_NS = 1_000_000_000
+NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 @dataclass(slots=True)
 class _Client:
     sock: socket.socket
+    registers: Registers
+    heard_ns: int
+    greeting: bool = False
     received: bytes = b""
     unsent: bytearray = field(default_factory=bytearray)
     waiting: bool = False
@@ -46,13 +45,26 @@ class ModbusServer:
     Args:
         host, port: where to listen; port 0 takes a free one, see `port`.
         unit: the unit id that answers, beside 0 and 255; others get exception 11, as from a gateway.
+        tls: Modbus/TCP Security; only clients that its context accepts are heard.
+        admit: what a new connection from that address sees, None = it is closed; without it everyone sees `bank`.
 
     Raises:
         OSError: the address is taken or not ours.
     """
 
-    def __init__(self, bank: Bank, host: str, port: int, unit: int = 1) -> None:
-        self._bank = bank
+    def __init__(
+        self,
+        bank: Registers,
+        host: str,
+        port: int,
+        unit: int = 1,
+        tls: ssl.SSLContext | None = None,
+        admit: Callable[[str], Registers | None] | None = None,
+    ) -> None:
+        self._admit = admit or (lambda _peer: bank)
+        self._tls = tls
+        self._owed: set[int] = set()
+        self._turn = 0
         self._units = (unit, *ANY_UNIT)
         self._framer = FramerSocket(DecodePDU(True))
         self._epoll = select.epoll()
@@ -95,89 +107,155 @@ class ModbusServer:
             self._place.close()
             self._epoll.close()
 
-    def service(self) -> None:
-        """Do what can be done without waiting."""
-        for fd, events in self._epoll.poll(0):
+    def serves(self, registers: Registers) -> bool:
+        """True while the client that was admitted to these registers is connected."""
+        return any(client.registers is registers for client in self._clients.values())
+
+    def drop(self, registers: Registers) -> None:
+        """Close the connection that was admitted to these registers, if it is there."""
+        for fd in [fd for fd, client in self._clients.items() if client.registers is registers]:
+            self._drop(fd)
+
+    def service(self, most: int = MOST_REQUESTS, first: Registers | None = None) -> None:
+        """Do what can be done without waiting, answering at most `most` requests; the rest waits for the next call.
+
+        The client admitted to `first` comes first, the others take turns.
+        """
+        self._turn += 1
+        for fd, events in self._ready(first):
+            if most <= 0:
+                return
             if self._listener is not None and fd == self._listener.fileno():
                 self._accept(self._listener)
             elif fd in self._clients:
-                self._talk(fd, events)
+                most -= self._talk(fd, events, most)
+
+    def _ready(self, first: Registers | None) -> list[tuple[int, int]]:
+        ready = dict.fromkeys(self._owed, select.EPOLLIN) | dict(self._epoll.poll(0))
+        if len(ready) < 2:
+            return list(ready.items())
+        shift = self._turn % len(ready)
+        turns = [*list(ready.items())[shift:], *list(ready.items())[:shift]]
+        urgent = {fd for fd, client in self._clients.items() if client.registers is first}
+        return sorted(turns, key=lambda item: item[0] not in urgent)
 
     def _accept(self, listener: socket.socket) -> None:
         try:
-            sock, _ = listener.accept()
+            sock, (peer, _) = listener.accept()
         except OSError:
             return
-        if len(self._clients) >= MAX_CLIENTS:
+        registers = self._admit(peer)
+        if registers is None or (len(self._clients) >= MAX_CLIENTS and not self._make_room()):
             sock.close()
             return
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        self._clients[sock.fileno()] = _Client(sock)
+        if self._tls is not None:
+            try:
+                sock = self._tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+            except OSError:
+                sock.close()
+                return
+        self._clients[sock.fileno()] = _Client(sock, registers, time.monotonic_ns(), greeting=self._tls is not None)
         self._epoll.register(sock, select.EPOLLIN)
+
+    def _make_room(self) -> bool:
+        """Drop the client that asked nothing for the longest time, at least IDLE_NS; False if all are busy."""
+        fd, idlest = min(self._clients.items(), key=lambda item: item[1].heard_ns)
+        if time.monotonic_ns() - idlest.heard_ns < IDLE_NS:
+            return False
+        self._drop(fd)
+        return True
 
     def _drop(self, fd: int) -> None:
         client = self._clients.pop(fd)
+        self._owed.discard(fd)
         self._epoll.unregister(fd)
         client.sock.close()
 
-    def _talk(self, fd: int, events: int) -> None:
-        client = self._clients[fd]
+    def _talk(self, fd: int, events: int, most: int) -> int:
+        """Serve one client; return how many requests it had answered, at least 1."""
+        client, answered = self._clients[fd], 0
         try:
+            if client.greeting and not self._greeted(client):
+                return 1
             if events & (select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR):
-                self._receive(client)
+                answered = self._receive(client, most)
             self._send(client)
+            if _frame_size(client.received, 0):
+                self._owed.add(fd)
+            else:
+                self._owed.discard(fd)
         except _Gone:
             self._drop(fd)
+        return max(1, answered)
 
-    def _receive(self, client: _Client) -> None:
+    def _greeted(self, client: _Client) -> bool:
+        """Move the TLS handshake on; True once the client is known."""
+        if not isinstance(client.sock, ssl.SSLSocket):
+            return True
+        try:
+            client.sock.do_handshake()
+        except ssl.SSLWantWriteError:
+            self._wait_to_send(client, True)
+            return False
+        except ssl.SSLWantReadError:
+            self._wait_to_send(client, False)
+            return False
+        except OSError as error:
+            raise _Gone from error
+        client.greeting = False
+        return True
+
+    def _receive(self, client: _Client, most: int) -> int:
+        if not _frame_size(client.received, 0):
+            self._take(client)
+        data, used, answered = client.received, 0, 0
+        while answered < most and (size := _frame_size(data, used)):
+            _, unit, transaction, request = self._framer.decode(data[used : used + size])
+            client.unsent += self._framer.encode(self._answer(client, unit, request), unit, transaction)
+            used += size
+            answered += 1
+        client.received = data[used:]
+        if answered:
+            client.heard_ns = time.monotonic_ns()
+        return answered
+
+    def _take(self, client: _Client) -> None:
         try:
             data = client.sock.recv(TURN_BYTES)
-        except BlockingIOError:
+            if isinstance(client.sock, ssl.SSLSocket) and client.sock.pending():
+                data += client.sock.recv(client.sock.pending())
+        except NOT_NOW:
             return
         except OSError as error:
             raise _Gone from error
         if not data:
             raise _Gone
-        data = client.received + data
-        used = 0
-        while size := _frame_size(data, used):
-            _, unit, transaction, request = self._framer.decode(data[used : used + size])
-            client.unsent += self._framer.encode(self._answer(unit, request), unit, transaction)
-            used += size
-        client.received = data[used:]
+        client.received += data
 
     def _send(self, client: _Client) -> None:
         try:
             sent = client.sock.send(client.unsent) if client.unsent else 0
-        except BlockingIOError:
+        except NOT_NOW:
             sent = 0
         except OSError as error:
             raise _Gone from error
         del client.unsent[:sent]
         if len(client.unsent) > MAX_UNSENT:
             raise _Gone
-        if bool(client.unsent) != client.waiting:
-            client.waiting = bool(client.unsent)
+        self._wait_to_send(client, bool(client.unsent))
+
+    def _wait_to_send(self, client: _Client, wanted: bool) -> None:
+        if wanted != client.waiting:
+            client.waiting = wanted
             self._epoll.modify(client.sock, select.EPOLLIN | (select.EPOLLOUT if client.waiting else 0))
 
-    def _answer(self, unit: int, request: bytes) -> bytes:
-        """Return the response PDU of one request PDU; never raises for what a client sent."""
-        function = request[0]
+    def _answer(self, client: _Client, unit: int, request: bytes) -> bytes:
         if unit not in self._units:
-            return _refusal(function, ExcCodes.GATEWAY_NO_RESPONSE)
-        if function not in _HANDLERS:
-            return _refusal(function, ExcCodes.ILLEGAL_FUNCTION)
-        if len(request) < _SHORTEST[function]:
-            return _refusal(function, ExcCodes.ILLEGAL_VALUE)
-        try:
-            pdu = self._framer.decoder.decode(request)
-        except ModbusException:
-            pdu = None
-        if pdu is None:
-            return _refusal(function, ExcCodes.ILLEGAL_VALUE)
-        return _HANDLERS[function](self._bank, pdu)
+            return refusal(request[0], ExcCodes.GATEWAY_NO_RESPONSE)
+        return answer(client.registers, request)
 
 
 class _Gone(Exception):
@@ -205,59 +283,3 @@ def _frame_size(data: bytes, at: int) -> int:
     if data[at + 2] or data[at + 3] or not HEADER <= length <= MAX_ADU:
         raise _Gone
     return length if len(data) - at >= length else 0
-
-
-def _refusal(function: int, code: ExcCodes) -> bytes:
-    pdu = ExceptionResponse(function, int(code))
-    return bytes((pdu.function_code,)) + pdu.encode()
-
-
-def _range_fault(bank: Bank, address: int, count: int, most: int, write: bool) -> ExcCodes | None:
-    if not 1 <= count <= most:
-        return ExcCodes.ILLEGAL_VALUE
-    if not bank.covers(address, count) or (write and not bank.writable(address, count)):
-        return ExcCodes.ILLEGAL_ADDRESS
-    return None
-
-
-def _read(bank: Bank, pdu: ModbusPDU) -> bytes:
-    fault = _range_fault(bank, pdu.address, pdu.count, MAX_READ, write=False)
-    if fault:
-        return _refusal(pdu.function_code, fault)
-    return bytes((pdu.function_code, 2 * pdu.count)) + bank.read(pdu.address, pdu.count)
-
-
-def _write_one(bank: Bank, pdu: ModbusPDU) -> bytes:
-    fault = _range_fault(bank, pdu.address, 1, 1, write=True)
-    if fault:
-        return _refusal(pdu.function_code, fault)
-    bank.write(pdu.address, pdu.registers)
-    response = WriteSingleRegisterResponse(address=pdu.address, registers=pdu.registers)
-    return bytes((WRITE_ONE,)) + response.encode()
-
-
-def _write(bank: Bank, pdu: ModbusPDU) -> bytes:
-    request = cast(WriteMultipleRegistersRequest, pdu)
-    fault = _range_fault(bank, request.address, request.count, MAX_WRITE, write=True)
-    if request.byte_count != 2 * request.count or len(request.registers) != request.count:
-        fault = ExcCodes.ILLEGAL_VALUE
-    if fault:
-        return _refusal(WRITE, fault)
-    bank.write(request.address, request.registers)
-    return bytes((WRITE,)) + WriteMultipleRegistersResponse(address=request.address, count=request.count).encode()
-
-
-def _read_write(bank: Bank, pdu: ModbusPDU) -> bytes:
-    request = cast(ReadWriteMultipleRegistersRequest, pdu)
-    read = _range_fault(bank, request.read_address, request.read_count, MAX_READ, write=False)
-    write = _range_fault(bank, request.write_address, request.write_count, MAX_WRITE_23, write=True)
-    whole = request.write_byte_count == 2 * request.write_count and len(request.write_registers) == request.write_count
-    fault = write or read or (None if whole else ExcCodes.ILLEGAL_VALUE)
-    if fault:
-        return _refusal(READ_WRITE, fault)
-    bank.write(request.write_address, request.write_registers)
-    return bytes((READ_WRITE, 2 * request.read_count)) + bank.read(request.read_address, request.read_count)
-
-
-_HANDLERS = {READ: _read, READ_INPUT: _read, WRITE_ONE: _write_one, WRITE: _write, READ_WRITE: _read_write}
-_SHORTEST = {READ: 5, READ_INPUT: 5, WRITE_ONE: 5, WRITE: 6, READ_WRITE: 10}

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from drivers.clock import ClockMap, Reading
 from drivers.errors import DeviceLost
-from drivers.links import RegisterLink, Reply
-from drivers.registers import DEVICE_BASE, Block, RegisterMap, permit_check, signed_delta, split, u32
+from drivers.links import RegisterLink, Remarking, Reply
+from drivers.registers import DEVICE_BASE, Block, RegisterMap, channel_check, permit_check, signed_delta, split, u32
 
 HURRY_NS = 1_000_000
 MAX_READ = 120
@@ -44,6 +44,11 @@ class EpochGranted:
     """The PLC agreed to a new epoch for this link; all its permit slots are zero."""
 
     epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class EpochTaken:
+    """The PLC granted an epoch to an older request of ours that came late, or to somebody else; ours is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +105,15 @@ class Overrun:
     missing: int
 
 
-Event = LinkUp | LinkDown | Snapshot | EpochGranted | PlcRestarted | Created | EdgeLatched | Closed | Overrun
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """The link is up and tells of something that a person should hear of."""
+
+    text: str
+
+
+Connection = LinkUp | LinkDown | EpochGranted | EpochTaken | PlcRestarted | Remark
+Event = Connection | Snapshot | Created | EdgeLatched | Closed | Overrun
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +141,7 @@ class Plc:
     ) -> None:
         self._now = clock
         self._link = link
+        self._remarking = link if isinstance(link, Remarking) else None
         self._map = registers
         self._settings = settings
         self._heads: dict[tuple[str, int], int] = {}
@@ -183,6 +197,8 @@ class Plc:
         except DeviceLost as error:
             self.epoch = 0
             self._events.append(LinkDown(str(error)))
+        if self._remarking:
+            self._events.extend(Remark(text) for text in self._remarking.remarks())
 
     def hurry(self) -> None:
         """Somebody waits for an edge record: poll again 1 ms after the last poll instead of at its period."""
@@ -200,6 +216,13 @@ class Plc:
         """Write zeros over the permit of one unit."""
         slot = number % self._map.permit.length
         self._link.write("revoke", self._map.permit.at(lane, slot), [0, 0, 0, 0], lane, number)
+
+    def divert(self, lane: int, number: int, channel: int) -> None:
+        """Name the reject channel of one unit of the current epoch; it decides where, never whether, it is rejected."""
+        if self.epoch:
+            slot = number % self._map.channel.length
+            check = channel_check(number, self.epoch, lane, channel, self._settings.identity)
+            self._link.write("divert", self._map.channel.at(lane, slot), [*split(number), channel, check], lane, number)
 
     def command(self, bits: int, mode: int, state: int, lamps: int = 0) -> None:
         """Set the command word, sent at once when it changed and with every heartbeat."""
@@ -255,7 +278,7 @@ class Plc:
         self._clock.add(fixed["clock_us"], *self._read_at)
         if fixed["plc_heartbeat"] != self._beat_seen[0]:
             self._beat_seen = (fixed["plc_heartbeat"], reply.received_ns)
-        lanes = [self._map.lane.read(words, self._map.lane.at(i)) for i in range(self._settings.lanes)]
+        lanes = [self._lane(words, lane) for lane in range(self._settings.lanes)]
         yield from self._started(fixed, words)
         if self._nonce and fixed["epoch_nonce_granted"] == self._nonce and self.epoch != fixed["epoch"]:
             self.epoch = self._last_epoch = fixed["epoch"]
@@ -265,11 +288,19 @@ class Plc:
         yield from self._fetch()
         self._drained()
 
+    def _lane(self, words: Sequence[int], lane: int) -> dict[str, int]:
+        strays = self._map.stray.read(words, self._map.stray.at(lane))
+        return self._map.lane.read(words, self._map.lane.at(lane)) | strays
+
     def _started(self, fixed: dict[str, int], words: Sequence[int]) -> Iterator[Event]:
         starts, agreed = fixed["starts"], (fixed["epoch"], fixed["epoch_nonce_granted"])
         forgotten = self.epoch and agreed != (self.epoch, self._nonce)
         back = any(u32(words, address) < self._heads.get((r, i), 0) for r, i, _block, address in self._rings())
-        if self._starts is not None and (starts != self._starts or forgotten or back):
+        other = agreed[1] not in (0, self._nonce) and agreed[0] > self._last_epoch
+        if forgotten and other and starts == self._starts and not back:
+            self.epoch = 0
+            yield EpochTaken()
+        elif self._starts is not None and (starts != self._starts or forgotten or back):
             self._heads = {(ring, index): 0 for ring, index, _block, _address in self._rings()}
             self._clock.clear()
             self._clock.add(fixed["clock_us"], *self._read_at)

@@ -17,6 +17,9 @@ from typing import Any
 MAP_FILE = "modbus-map-v1.toml"
 SIZE = {"u16": 1, "u32": 2}
 DEVICE_BASE = 100
+CHANNEL_MARK = 0x8000
+CHANNEL_SHIFT = 8
+CHANNEL_MASK = 7
 
 
 class Command(enum.IntFlag):
@@ -105,13 +108,21 @@ class RegisterMap:
     unit: Block
     closed: Block
     edge: Block
+    mail: Block
+    read: Block
+    result: Block
+    order: Block
+    stray: Block
+    channel: Block
     flags: dict[str, int]
     causes: dict[str, int]
+    channels: dict[str, int]
 
     @property
     def status_words(self) -> int:
         """Registers of the one status read that begins at 0."""
-        return max(f.offset + f.words for f in self.registers.values() if f.offset < DEVICE_BASE)
+        last = max(f.offset + f.words for f in self.registers.values() if f.offset < DEVICE_BASE)
+        return max(last, self.stray.at(self.stray.count))
 
     @property
     def device_registers(self) -> list[str]:
@@ -122,7 +133,7 @@ class RegisterMap:
     @property
     def size(self) -> int:
         """Registers in all."""
-        return self.edge.at(self.edge.count)
+        return max(b.at(b.count) for b in (self.edge, self.channel, self.order))
 
 
 def u32(words: Sequence[int], at: int) -> int:
@@ -155,6 +166,11 @@ def permit_check(number: int, epoch: int, lane: int, slot: int, device: int) -> 
     return crc16(struct.pack(">IIHHI", number, epoch, lane, slot, device))
 
 
+def channel_check(number: int, epoch: int, lane: int, channel: int, device: int) -> int:
+    """Return the check word of a reject channel. It is never that of a permit: no slot has bit 15."""
+    return permit_check(number, epoch, lane, CHANNEL_MARK | channel, device)
+
+
 def load_map(path: Path | None = None) -> RegisterMap:
     """Read the map file."""
     data = (path or map_path()).read_bytes()
@@ -170,8 +186,15 @@ def load_map(path: Path | None = None) -> RegisterMap:
         unit=_block(ring["unit"]),
         closed=_block(ring["closed"]),
         edge=_block(ring["edge"]),
+        mail=_block(block["mail"]),
+        read=_block(block["read"]),
+        result=_block(block["result"]),
+        order=_block(block["order"]),
+        stray=_block(block["stray"]),
+        channel=_block(block["channel"]),
         flags={f["name"]: 1 << f["bit"] for f in document["flag"]},
         causes={c["name"]: c["value"] for c in document["cause"]},
+        channels={c["name"]: c["value"] for c in document["channel"]},
     )
 
 

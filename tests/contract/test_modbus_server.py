@@ -131,9 +131,13 @@ def test_writable_registers_are_those_the_map_gives_the_device(running: Running)
     assert {entry["name"] for entry in given} == set(load_map().device_registers)
     ours = {a for a in range(len(running.bank.words)) if running.bank.writable(a, 1)}
     fixed = {entry["address"] + k for entry in given for k in range({"u16": 1, "u32": 2}[entry["type"]])}
-    permit = document["block"]["permit"]
-    size = permit["slots"] * permit["slot_stride"]
-    slots = {permit["base"] + lane * permit["stride"] + k for lane in range(permit["count"]) for k in range(size)}
+    blocks = [document["block"][name] for name in ("permit", "channel")]
+    slots = {
+        block["base"] + lane * block["stride"] + k
+        for block in blocks
+        for lane in range(block["count"])
+        for k in range(block["slots"] * block["slot_stride"])
+    }
     assert ours == fixed | slots
 
 

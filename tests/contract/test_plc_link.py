@@ -1,15 +1,17 @@
-"""The line's PLC driver against the PLC program of the box over real Modbus TCP, both stepped by this test."""
+"""The line's PLC driver against the PLC program of the box over each Modbus wiring, both stepped by this test."""
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from daemon.config import ModbusClient, ModbusRtu, WordOrder
+from drivers.framings import RtuFraming, TcpFraming
 from drivers.gate.plc_bank import Bank
-from drivers.gate.plc_io import Fired, Inputs, Latch, PlcSpec
+from drivers.gate.plc_io import Fired, Inputs, Latch, Place, PlcSpec
 from drivers.gate.plc_logic import Plc as PlcProgram
 from drivers.modbus import ModbusLink
-from drivers.modbus_server import ModbusServer
 from drivers.plc_link import (
     Closed,
     Created,
@@ -25,13 +27,17 @@ from drivers.plc_link import (
     Snapshot,
 )
 from drivers.registers import Command, load_map
+from drivers.serial_transport import SerialTransport
+from drivers.sim.box_fronts import RtuFront, TcpFront
+from drivers.transports import TcpTransport
+from drivers.word_order import high_first, low_first
 
 IDENTITY, PLC_IDENTITY = 0x4C570001, 0x504C4301
 SPEC = PlcSpec(
     identity=PLC_IDENTITY,
     device_identity=IDENTITY,
     lanes=1,
-    stations=((0, 3000), (1, 4800)),
+    stations=(Place(0, 3000), Place(1, 4800)),
     decide=11_700,
     release=12_400,
     chute_eye=14_000,
@@ -40,36 +46,62 @@ SPEC = PlcSpec(
     clear=300,
     phantom=400,
 )
+WIRINGS = ("modbus-client", "modbus-client low-first", "modbus-rtu low-first")
+BAUD, SLOWER = 921_600, 3
+STEP_NS, REST_S = 1_000_000, 0.0001
+SETTINGS = Settings(IDENTITY, PLC_IDENTITY, 1, (0, 1), 4_000_000, 20_000_000, 80_000_000)
 
 
 class Bench:
-    """A PLC program on a server and the driver, driven step by step on one clock."""
+    """A PLC program behind a front and the driver, driven step by step on one clock."""
 
-    def __init__(self) -> None:
+    def __init__(self, wiring: str, folder: Path) -> None:
         self.map = load_map()
         self.bank = Bank(self.map)
         self.program = PlcProgram(SPEC, self.bank)
         self.program.start(0, retained=False)
-        self.server = ModbusServer(self.bank, "127.0.0.1", 0)
-        self.server.open()
+        order = WordOrder.LOW_FIRST if "low-first" in wiring else WordOrder.HIGH_FIRST
+        self._order = high_first if order is WordOrder.HIGH_FIRST else low_first(self.map)
+        self._device = str(folder / "plc.tty")
+        self._slower = 1
+        self._now_ns = 1_000_000_000
+        self.server: TcpFront | RtuFront
+        if wiring.startswith("modbus-rtu"):
+            self._slower = SLOWER
+            self.server = RtuFront(self.bank, ModbusRtu(device=self._device, baud=BAUD, word_order=order), self.now)
+        else:
+            self.server = TcpFront(self.bank, ModbusClient(word_order=order), 0)
         self.encoder = 0
-        link = ModbusLink("127.0.0.1", self.server.port, 1, 80_000_000)
-        self.plc = Plc(link, self.map, Settings(IDENTITY, PLC_IDENTITY, 1, (0, 1), 4_000_000, 20_000_000, 80_000_000))
+        self.plc = Plc(self.link(), self.map, SETTINGS, self.now)
         self.orders: list[Fired] = []
 
+    def link(self) -> ModbusLink:
+        """Return a new link to the front."""
+        timeout_ns, order, now = SETTINGS.timeout_ns, self._order, self.now
+        if self.server.port:
+            tcp = TcpTransport("127.0.0.1", self.server.port)
+            return ModbusLink(tcp, TcpFraming(1), 1, timeout_ns, order, now)
+        line = SerialTransport(self._device, BAUD, "even")
+        return ModbusLink(line, RtuFraming(1, BAUD), 1, timeout_ns, order, now)
+
+    def now(self) -> int:
+        """The time of both ends: it moves with the steps, so that a busy machine makes nobody late."""
+        return self._now_ns
+
     def step(self, inputs: Inputs | None = None, turns: int = 1) -> list[Event]:
-        """Scan, serve and service; the answer to a request may need another turn."""
+        """Scan, serve and service; the answer to a request may need another turn, on a slow line several."""
         events: list[Event] = []
-        for _ in range(turns):
-            now = time.monotonic_ns()
+        for _ in range(turns * self._slower if turns > 1 else 1):
+            now = self.now()
             used, inputs = inputs or Inputs(), None
             used.encoder = self.encoder
             out = self.program.scan(now // 1000, used)
             self.bank.set("clock_us", now // 1000)
             self.orders += [Fired(order, now // 1000, order.encoder) for order in out.armed]
             self.server.service()
-            events += self.plc.service(time.monotonic_ns())
-            time.sleep(0.001)
+            events += self.plc.service(self.now())
+            self._now_ns += STEP_NS
+            time.sleep(REST_S)
         return events
 
     def until(self, kind: type[Event], inputs: Inputs | None = None) -> list[Event]:
@@ -87,13 +119,13 @@ class Bench:
         self.until(EpochGranted)
 
     def infeed(self) -> Created:
-        events = self.until(Created, Inputs(infeed=[Latch(time.monotonic_ns() // 1000, self.encoder)]))
+        events = self.until(Created, Inputs(infeed=[Latch(self.now() // 1000, self.encoder)]))
         return next(event for event in events if isinstance(event, Created))
 
 
-@pytest.fixture
-def bench() -> Iterator[Bench]:
-    bench = Bench()
+@pytest.fixture(params=WIRINGS)
+def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
+    bench = Bench(request.param, tmp_path)
     yield bench
     bench.plc.close()
     bench.server.close()
@@ -105,11 +137,11 @@ def of(events: list[Event], kind: type[Event]) -> list[Event]:
 
 def test_an_epoch_is_agreed_and_a_unit_is_heard_of(bench: Bench) -> None:
     bench.agree()
-    before = time.monotonic_ns()
+    before = bench.now()
     unit = bench.infeed()
     assert (unit.epoch, unit.number) == (bench.plc.epoch, 1)
     assert abs(unit.at_ns - before) < 1_000_000_000
-    assert bench.plc.alive(time.monotonic_ns())
+    assert bench.plc.alive(bench.now())
 
 
 def test_a_permit_passes_the_unit_it_names_and_no_other(bench: Bench) -> None:
@@ -122,7 +154,7 @@ def test_a_permit_passes_the_unit_it_names_and_no_other(bench: Bench) -> None:
     bench.encoder = 11_800
     bench.step()
     bench.encoder = 14_000
-    now = time.monotonic_ns() // 1000
+    now = bench.now() // 1000
     closed = bench.until(Closed, Inputs(passed=[Latch(now, 14_000)], chute=[Latch(now, 14_000)]))
     bench.step(turns=20)
     causes = {c.number: c.cause for c in of(closed, Closed) if isinstance(c, Closed)}
@@ -142,7 +174,7 @@ def test_a_revoked_permit_is_worth_nothing(bench: Bench) -> None:
     bench.encoder = 11_800
     bench.step()
     bench.encoder = 14_000
-    closed = bench.until(Closed, Inputs(chute=[Latch(time.monotonic_ns() // 1000, 14_000)]))
+    closed = bench.until(Closed, Inputs(chute=[Latch(bench.now() // 1000, 14_000)]))
     assert [c.cause for c in of(closed, Closed) if isinstance(c, Closed)] == [1]
 
 
@@ -153,22 +185,19 @@ def test_sync_shots_come_as_edges_without_a_unit(bench: Bench) -> None:
     shots = bench.orders
     assert len(shots) == 8
     events = bench.until(EdgeLatched, Inputs(fired=shots))
-    for _ in range(30):
-        events += bench.step()
+    events += bench.step(turns=30)
     edges = [e for e in events if isinstance(e, EdgeLatched)]
     assert [(e.station, e.k, e.number) for e in edges] == [(s, k, 0) for s in (0, 1) for k in (1, 2, 3, 4)]
 
 
 def test_a_missed_poll_loses_nothing_and_an_overrun_is_told(bench: Bench) -> None:
     bench.agree()
-    now = time.monotonic_ns() // 1000
+    now = bench.now() // 1000
     events = bench.until(Created, Inputs(infeed=[Latch(now, n * 1200) for n in range(20)]))
-    for _ in range(30):
-        events += bench.step()
+    events += bench.step(turns=30)
     assert [e.number for e in events if isinstance(e, Created)] == list(range(1, 21))
     events = bench.until(Overrun, Inputs(infeed=[Latch(now, n * 1200) for n in range(40)]))
-    for _ in range(40):
-        events += bench.step()
+    events += bench.step(turns=40)
     assert [e.missing for e in events if isinstance(e, Overrun)] == [8]
     assert [e.number for e in events if isinstance(e, Created)] == list(range(29, 61))
 
@@ -181,7 +210,7 @@ def test_a_plc_restart_is_noticed_and_needs_a_new_epoch(bench: Bench, retained: 
     bench.program.start(0, retained=retained)
     restarted = bench.until(PlcRestarted)
     assert [e.memory_lost for e in restarted if isinstance(e, PlcRestarted)] == [not retained]
-    assert bench.plc.epoch == 0
+    assert bench.plc.epoch != old
     bench.plc.ask_epoch(old + 1)
     bench.until(EpochGranted)
     assert bench.plc.epoch > old
@@ -198,8 +227,8 @@ def test_link_down_and_up_again(bench: Bench) -> None:
 
 def test_a_silent_plc_is_not_alive(bench: Bench) -> None:
     bench.agree()
-    assert bench.plc.alive(time.monotonic_ns())
-    assert not bench.plc.alive(time.monotonic_ns() + 81_000_000)
+    assert bench.plc.alive(bench.now())
+    assert not bench.plc.alive(bench.now() + 81_000_000)
 
 
 def test_snapshot_names_the_registers(bench: Bench) -> None:
@@ -238,21 +267,19 @@ def test_a_permit_into_a_cut_link_is_an_event_and_no_exception(bench: Bench) -> 
 
 def test_the_past_counts_as_read_only_when_every_ring_is(bench: Bench) -> None:
     bench.agree()
-    now = time.monotonic_ns() // 1000
+    now = bench.now() // 1000
     for n in range(30):
         bench.encoder = n * 1200
         bench.step(Inputs(infeed=[Latch(now, bench.encoder)]))
     bench.encoder += 15_000
     bench.step(turns=5)
-    link = ModbusLink("127.0.0.1", bench.server.port, 1, 80_000_000)
-    later = Plc(link, bench.map, Settings(IDENTITY, PLC_IDENTITY, 1, (0, 1), 4_000_000, 20_000_000, 80_000_000))
-    later.back_read = True
+    bench.plc.close()
+    bench.plc = Plc(bench.link(), bench.map, SETTINGS, bench.now)
+    bench.plc.back_read = True
     events: list[Event] = []
     for _ in range(2000):
-        bench.step()
-        events += later.service(time.monotonic_ns())
-        if later.rings_until_ns:
+        events += bench.step()
+        if bench.plc.rings_until_ns:
             break
-    later.close()
     assert [e.number for e in events if isinstance(e, Closed)] == list(range(1, 31))
     assert [e.number for e in events if isinstance(e, Created)] == list(range(1, 31))
