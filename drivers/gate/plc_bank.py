@@ -81,8 +81,8 @@ def _writable(registers: RegisterMap) -> bytes:
     names = registers.device_registers
     first, last = registers.registers[names[0]], registers.registers[names[-1]]
     flags[first.offset : last.offset + last.words] = b"\x01" * (last.offset + last.words - first.offset)
-    for lane in range(registers.permit.count):
-        start = registers.permit.at(lane)
-        size = registers.permit.length * registers.permit.entry
-        flags[start : start + size] = b"\x01" * size
+    for block in (registers.permit, registers.channel):
+        for lane in range(block.count):
+            start, size = block.at(lane), block.length * block.entry
+            flags[start : start + size] = b"\x01" * size
     return bytes(flags)

@@ -2,6 +2,9 @@
 
 import enum
 from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from drivers.registers import CHANNEL_SHIFT
 
 MAX_U32 = 0xFFFFFFFF
 
@@ -19,6 +22,9 @@ class Cause(enum.IntEnum):
     RESTART = 7
     MODE = 8
     TOO_CLOSE = 9
+    OFF_POCKET = 10
+    LOST = 11
+    STRAY_BODY = 12
 
 
 class Flag(enum.IntFlag):
@@ -50,20 +56,46 @@ class Step(enum.IntEnum):
     CLOSED = 3
 
 
+class Place(NamedTuple):
+    """Where a trigger station's camera stands, in counts from the infeed eye of its lane.
+
+    It is fired for each unit of that lane `shots` times, `pitch` counts apart. On a carrier one frame may show a
+    `group` of pockets, of the lanes `beside` too: then it is fired once for all units in them, when the first pocket, a
+    multiple of `group`, is at `at`.
+    """
+
+    station: int
+    at: int
+    lane: int = 0
+    shots: int = 1
+    pitch: int = 0
+    group: int = 1
+    beside: tuple[int, ...] = ()
+
+
+class ResyncEye(NamedTuple):
+    """An eye before the gate: its place, and how far from it a unit may be seen, in counts."""
+
+    at: int
+    window: int
+
+
 @dataclass(frozen=True, slots=True)
 class PlcSpec:
     """What the integrator sets in the PLC. All distances in encoder counts from the infeed eye.
 
-    `stations` holds (trigger station, place of its camera). `decide` is the gate less the ejector's lead, `release`
+    `decide` is the gate less the ejector's lead, `release`
     where the gate falls back behind a passed unit. A unit that follows a diverted one by less than `clear` is diverted
     too: one movement of the gate cannot part them. A unit that nobody saw, nearer than `phantom` to one that was seen,
     never had a body.
+
+    Optional: re-sync `eyes` in the order in which units come by; a rotary machine's `pockets` and counts of one `turn`.
     """
 
     identity: int
     device_identity: int
     lanes: int
-    stations: tuple[tuple[int, int], ...]
+    stations: tuple[Place, ...]
     decide: int
     release: int
     chute_eye: int
@@ -71,6 +103,9 @@ class PlcSpec:
     window: int
     clear: int
     phantom: int
+    eyes: tuple[ResyncEye, ...] = ()
+    pockets: int = 0
+    turn: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,16 +141,23 @@ class Fired:
 
 @dataclass(slots=True)
 class Inputs:
-    """Latched since the last scan, in order of time; `encoder` and the switches are levels."""
+    """Latched since the last scan, in order of time; `encoder` and the switches are levels.
+
+    `switches` is the word of digital inputs, 1 = as it should be and where nothing is wired.
+    `eyes` holds (re-sync eye, latch); `carrier` is where a rotary machine stands, in counts of its turn.
+    """
 
     encoder: int = 0
+    carrier: int = 0
     infeed: list[Latch] = field(default_factory=list)
     chute: list[Latch] = field(default_factory=list)
     passed: list[Latch] = field(default_factory=list)
+    eyes: list[tuple[int, Latch]] = field(default_factory=list)
     fired: list[Fired] = field(default_factory=list)
     authority: int = Key.LINEWARDEN
     legacy_accept: bool = False
     guard_closed: bool = True
+    switches: int = 0xFFFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,12 +174,16 @@ class UnitEvent:
 
 @dataclass(slots=True)
 class Outputs:
-    """Levels after a scan (`gates` by lane, True = energised = pass), and what the scan ordered and did.
+    """Levels after a scan, and what the scan ordered and did.
+
+    By lane: `gates`, True = energised = pass; `channels`, where a diverted unit goes, empty where there is one only.
 
     The object is the PLC's and changes with the next scan; the lists are new each time.
     """
 
     gates: list[bool]
+    channels: list[int] = field(default_factory=list)
+    lamps: int = 0
     belt: bool = False
     infeed: bool = False
     armed: list[Compare] = field(default_factory=list)
@@ -146,7 +192,10 @@ class Outputs:
 
 @dataclass(slots=True, eq=False)
 class Unit:
-    """One unit between infeed eye and its confirmation. `encoder` was latched at the infeed eye."""
+    """One unit between infeed eye and its confirmation.
+
+    `encoder` was latched at the infeed eye and is corrected at each re-sync eye; `eye` is the next of those.
+    """
 
     lane: int
     epoch: int
@@ -157,6 +206,19 @@ class Unit:
     flags: Flag = Flag.NONE
     cause: Cause = Cause.NONE
     permit_seen: bool = False
+    channel: int = 0
+    eye: int = 0
+    pocket: int = 0
+    barred: Cause = Cause.NONE
+
+    def bar(self, cause: Cause) -> None:
+        """Whatever the device says, this unit does not pass; the first cause stands."""
+        self.barred = self.barred or cause
+
+    @property
+    def word(self) -> int:
+        """Flags and channel as the closed ring has them."""
+        return int(self.flags) | self.channel << CHANNEL_SHIFT
 
     @property
     def seen(self) -> bool:

@@ -5,10 +5,11 @@ requests change the bank between scans only, so a scan works on one consistent c
 """
 
 from drivers.gate.plc_bank import Bank
-from drivers.gate.plc_io import MAX_U32, Compare, Fired, Inputs, Outputs, PlcSpec, Unit
+from drivers.gate.plc_carrier import Carrier
+from drivers.gate.plc_io import MAX_U32, Cause, Compare, Fired, Inputs, Latch, Outputs, Place, PlcSpec, Unit
 from drivers.gate.plc_lane import Lane
 from drivers.gate.plc_permits import Device
-from drivers.registers import Command
+from drivers.registers import Command, signed_delta
 
 SCAN_US = 2_000
 HEARTBEAT_US = 20_000
@@ -27,9 +28,11 @@ class Plc:
         self._at = {name: item.offset for name, item in bank.map.registers.items()}
         self._device = Device(bank, spec.device_identity, spec.lanes)
         self._lanes = [Lane(index, spec, bank, self._device) for index in range(spec.lanes)]
-        self._out = Outputs([False] * spec.lanes)
+        self._carrier = Carrier(spec.pockets, spec.turn) if spec.pockets else None
+        self._out = Outputs([False] * spec.lanes, [0] * spec.lanes)
         self._starts = 0
         self._rearm: list[Compare] = []
+        self._grouped: dict[int, int] = {}
         self._forget()
 
     def _forget(self) -> None:
@@ -39,6 +42,7 @@ class Plc:
         self._heartbeat = 0
         self._beat_us = -HEARTBEAT_US
         self._granted = 0
+        self._grouped.clear()
 
     @property
     def epoch(self) -> int:
@@ -58,7 +62,8 @@ class Plc:
         """The program stops: every output falls."""
         out = self._out
         out.belt = out.infeed = False
-        out.gates = [False] * self._spec.lanes
+        out.lamps = 0
+        out.gates, out.channels = [False] * self._spec.lanes, [0] * self._spec.lanes
         out.armed, out.events = [], []
         return out
 
@@ -67,6 +72,7 @@ class Plc:
         self._starts = self._starts % 0xFFFF + 1 if retained else 1
         self._bank.zero(0, len(self._bank.words))
         self._device.start(retained)
+        self._grouped.clear()
         self._forget()
         for lane in self._lanes:
             lane.start(encoder, retained)
@@ -94,15 +100,21 @@ class Plc:
         for fired in inputs.fired:
             self._edge(fired)
         for latch in inputs.infeed:
-            out.armed.extend(self._orders(self._lanes[latch.lane].create(latch)))
+            out.armed.extend(self._orders(self._create(latch, inputs)))
+        for eye, latch in inputs.eyes:
+            if unit := self._lanes[latch.lane].eye_edge(eye, latch):
+                out.armed.extend(self._orders(unit))
         for latch in inputs.chute:
             self._lanes[latch.lane].chute_edge(latch)
         for latch in inputs.passed:
             self._lanes[latch.lane].pass_edge(latch)
         out.events = []
         for index, lane in enumerate(self._lanes):
+            was = lane.gate
             lane.track(now_us, inputs)
-            out.gates[index] = lane.gate
+            if lane.gate and not was and index == 0:
+                self._bank.set("gate_encoder", inputs.encoder)
+            out.gates[index], out.channels[index] = lane.gate, lane.channel
             out.events, lane.events = out.events + lane.events, []
         self._status(now_us, inputs, out)
         return out
@@ -128,16 +140,46 @@ class Plc:
 
     def _sync(self, now_us: int) -> list[Compare]:
         return [
-            Compare(station, 0, now_us + (shot + 1) * SYNC_GAP_US, 0, 0, 0, shot)
-            for station, _ in self._spec.stations
+            Compare(place.station, 0, now_us + (shot + 1) * SYNC_GAP_US, 0, place.lane, 0, shot)
+            for place in self._spec.stations
             for shot in range(SYNC_SHOTS)
         ]
 
+    def _create(self, latch: Latch, inputs: Inputs) -> Unit:
+        """The infeed eye saw a body. On a carrier it stands in a pocket or it is none."""
+        lane = self._lanes[latch.lane]
+        if self._carrier is None:
+            return lane.create(latch)
+        phase = (inputs.carrier - signed_delta(inputs.encoder, latch.encoder)) % self._spec.turn
+        unit = lane.create(latch, Cause.NONE if self._carrier.holds(phase) else Cause.OFF_POCKET)
+        unit.pocket = self._carrier.index(phase)
+        return unit
+
     def _orders(self, unit: Unit) -> list[Compare]:
+        """Return the triggers of a unit as far as its position is known: up to the next re-sync eye."""
+        first, last = self._lanes[unit.lane].eyes.span(unit)
         return [
-            Compare(station, (unit.encoder + counts) & MAX_U32, None, unit.epoch, unit.lane, unit.number, 0)
-            for station, counts in self._spec.stations
+            Compare(place.station, self._at_lens(unit, place, shot), None, unit.epoch, unit.lane, unit.number, shot)
+            for place in self._spec.stations
+            if first < place.at <= last and self._fires(unit, place)
+            for shot in range(place.shots)
         ]
+
+    def _fires(self, unit: Unit, place: Place) -> bool:
+        """True if this unit fires that camera: of a group of pockets the first unit that came does."""
+        if unit.lane != place.lane and unit.lane not in place.beside:
+            return False
+        if place.group == 1 and not place.beside:
+            return True
+        at, fired = self._at_lens(unit, place, 0), self._grouped.get(place.station)
+        if fired is not None and 2 * abs(signed_delta(at, fired)) * self._spec.pockets < self._spec.turn:
+            return False
+        self._grouped[place.station] = at
+        return True
+
+    def _at_lens(self, unit: Unit, place: Place, shot: int) -> int:
+        behind = unit.pocket % place.group * self._spec.turn // max(1, self._spec.pockets)
+        return (unit.encoder - behind + place.at + shot * place.pitch) & MAX_U32
 
     def _edge(self, fired: Fired) -> None:
         order = fired.compare
@@ -155,9 +197,23 @@ class Plc:
         words[at["plc_state"]] = sum(1 << bit for bit, level in enumerate(levels) if level)
         words[at["device_heartbeat_echo"]] = device.beat
         words[at["authority"]] = inputs.authority
+        words[at["inputs"]] = inputs.switches
+        words[at["resync_lost"]] = sum(lane.eyes.lost for lane in self._lanes) & 0xFFFF
+        out.lamps = words[at["lamps"]] if device.alive else 0
         words[at["foreign_writes"]] = device.foreign_writes & 0xFFFF
-        if out.events or inputs.chute or inputs.passed or device.nonce != self._granted:
+        if self._carrier:
+            words[at["carrier_index"]] = self._carrier.index(inputs.carrier)
+        if inputs.chute or inputs.passed or inputs.eyes:
+            self._latched(inputs)
+        if out.events or inputs.eyes or inputs.chute or inputs.passed or device.nonce != self._granted:
             self._totals()
+
+    def _latched(self, inputs: Inputs) -> None:
+        """What the eyes of lane 0 latched, for teaching the line's distances."""
+        for name, latches in (("chute_encoder", inputs.chute), ("pass_encoder", inputs.passed)):
+            mine = [latch.encoder for latch in latches if latch.lane == 0]
+            if mine:
+                self._bank.set(name, mine[-1])
 
     def _totals(self) -> None:
         """Registers that change with units and epochs only."""
@@ -169,3 +225,7 @@ class Plc:
         self._bank.set("cause", next((lane.last_cause for lane in self._lanes if lane.last_cause), 0))
         self._bank.set("stray_pass", stray_pass)
         self._bank.set("stray_chute", stray_chute)
+        self._bank.set("slip", self._lanes[0].eyes.slip & 0xFFFF)
+        self._bank.set("resync_stray", sum(lane.eyes.strays for lane in self._lanes))
+        for index, lane in enumerate(self._lanes):
+            self._bank.write(self._bank.map.stray.at(index), [lane.stray_pass & 0xFFFF, lane.stray_chute & 0xFFFF])

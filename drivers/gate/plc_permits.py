@@ -1,4 +1,4 @@
-"""What the PLC believes of the device: is it alive, which epoch is agreed, which permits count. Pure.
+"""What the PLC believes of the device: is it alive, which epoch is agreed, which permits and channels count. Pure.
 
 A permit counts only while the device's heartbeat is fresh on the PLC's own clock and carries the expected identity, in
 the epoch both agreed on, for the unit it names. Every change of any of that zeroes all slots.
@@ -6,7 +6,7 @@ the epoch both agreed on, for the unit it names. Every change of any of that zer
 
 from drivers.gate.plc_bank import Bank
 from drivers.gate.plc_io import MAX_U32, Cause, Flag, Key, Unit
-from drivers.registers import Block, permit_check, u32
+from drivers.registers import Block, channel_check, permit_check, u32
 
 HEARTBEAT_TIMEOUT_US = 80_000
 AUTOMATIC = 2
@@ -18,6 +18,8 @@ class Device:
     def __init__(self, bank: Bank, expected: int, lanes: int) -> None:
         self._bank = bank
         self._permit: Block = bank.map.permit
+        self._channel: Block = bank.map.channel
+        self._channels = frozenset(bank.map.channels.values())
         self._expected = expected
         self._lanes = lanes
         at = {name: field.offset for name, field in bank.map.registers.items()}
@@ -93,16 +95,26 @@ class Device:
         )
         return next((cause for wrong, cause in checks if wrong), None) or self.slot_cause(unit)
 
+    def channel(self, unit: Unit) -> int:
+        """Return the reject channel named for a unit; 0 (critical) unless a valid one stands in its slot."""
+        words, at = self._bank.words, self._channel.at(unit.lane, unit.slot)
+        channel = words[at + 2]
+        named = u32(words, at) == unit.number and unit.epoch == self.epoch and channel in self._channels
+        check = channel_check(unit.number, self.epoch, unit.lane, channel, self._expected)
+        return channel if named and words[at + 3] == check else 0
+
     def place(self, lane: int, number: int) -> tuple[int, int]:
         """Return (slot, address of the slot) of a unit."""
         slot = number % self._permit.length
         return slot, self._permit.at(lane, slot)
 
     def consume(self, unit: Unit) -> None:
-        """Zero the slot of a unit: at its creation and when it was used."""
+        """Zero the slots of a unit: at its creation and when they were used."""
         self._bank.zero(unit.slot_at, self._permit.entry)
+        self._bank.zero(self._channel.at(unit.lane, unit.slot), self._channel.entry)
 
     def clear(self) -> None:
         """Zero every slot."""
         for lane in range(self._lanes):
-            self._bank.zero(self._permit.at(lane), self._permit.length * self._permit.entry)
+            for block in (self._permit, self._channel):
+                self._bank.zero(block.at(lane), block.length * block.entry)

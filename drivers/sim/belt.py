@@ -11,6 +11,7 @@ stands when the middle of the vial reaches it. Nobody but this module decides wh
 
 import enum
 import heapq
+import math
 import random
 from bisect import bisect_right
 from collections import deque
@@ -21,12 +22,15 @@ from drivers.sim.drive import Drive
 FOREVER_NS = 1 << 62
 WINDOW_MM = 20.0
 SLIP_STEP_MM = 50.0
+EMPTY_POCKETS = 0.1
+PLAY_MM = 1.0
 
 
 class Eye(enum.IntEnum):
     INFEED = 0
     CHUTE = 1
     PASS = 2
+    RESYNC = 3
 
 
 class End(enum.StrEnum):
@@ -39,10 +43,13 @@ class End(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class BeltSpec:
-    """Mechanics. Positions in mm from the infeed eye; `cameras` in the order of the station document.
+    """Mechanics of one lane. Positions in mm from the infeed eye; `cameras` in the order of the station document, `own`
+    the indexes of those that look at this lane, None = all.
 
-    `gap_jitter` is the largest relative change of the pitch, `slip_mm` one sigma of a vial's slip after 300 mm.
-    `vials` 0 = endless.
+    `rate_per_min` is the lane's own. `gap_jitter` is the largest relative change of the pitch, `slip_mm` one sigma of a
+    vial's slip after 300 mm, `lead_in_mm` what the first vial comes later. `vials` of all lanes together, 0 = endless.
+    `pockets` of a rotary machine's carrier, 0 = a belt: vials stand within `PLAY_MM` of pocket centres, exactly
+    `pitch_mm` apart, never slip, and about one pocket in ten is empty. `eyes_mm`: re-sync eyes.
     """
 
     rate_per_min: float
@@ -60,6 +67,16 @@ class BeltSpec:
     drive_delay_ns: int = 30_000_000
     actuator_ns: int = 8_000_000
     encoder_start: int = 0
+    lane: int = 0
+    own: tuple[int, ...] | None = None
+    lead_in_mm: float = 0.0
+    pockets: int = 0
+    eyes_mm: tuple[float, ...] = ()
+
+    @property
+    def looks(self) -> tuple[int, ...]:
+        """Indexes of the cameras that look at this lane."""
+        return tuple(range(len(self.cameras))) if self.own is None else self.own
 
     @property
     def speed_mm_s(self) -> float:
@@ -73,12 +90,17 @@ class BeltSpec:
 
 @dataclass(frozen=True, slots=True)
 class EyeEdge:
-    """A body's middle reached an eye: exact time, encoder in counts (u32, wraps). `vial` is for the truth log only."""
+    """A body's middle reached an eye: exact time, encoder in counts (u32, wraps). `vial` is for the truth log only.
+
+    `index` says which of several re-sync eyes.
+    """
 
     eye: Eye
     at_ns: int
     encoder: int
     vial: int
+    lane: int = 0
+    index: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +115,7 @@ class Scene:
 
 @dataclass(slots=True)
 class Vial:
-    """One vial; `*_at` are belt travels in mm at which it reaches the place. `end` changes once, at the gate."""
+    """One vial. `*_at`: belt travels in mm where it is at the place; `end`, `channel` change at the gate only."""
 
     ordinal: int
     picture: int
@@ -103,8 +125,11 @@ class Vial:
     gate_at: float
     chute_at: float
     pass_at: float
+    lane: int = 0
     end: End = End.BELT
+    channel: int = 0
     gate_ns: int = 0
+    taken: bool = False
 
 
 class _Mark(enum.IntEnum):
@@ -112,9 +137,11 @@ class _Mark(enum.IntEnum):
     GATE = 1
     CHUTE = 2
     PASS = 3
+    RESYNC = 4
 
 
-_EYES = {_Mark.INFEED: Eye.INFEED, _Mark.CHUTE: Eye.CHUTE, _Mark.PASS: Eye.PASS}
+_EYES = {mark: Eye[mark.name] for mark in _Mark if mark is not _Mark.GATE}
+_LAST = (_Mark.CHUTE, _Mark.PASS)
 
 
 @dataclass(slots=True)
@@ -126,22 +153,28 @@ class _Lens:
 
 
 class Belt:
-    """Owned by the box's loop. Calls must not go back in time."""
+    """One lane. Calls must not go back in time. Lanes of one machine share `drive` and the list of `vials`."""
 
-    def __init__(self, spec: BeltSpec, start_ns: int) -> None:
+    def __init__(
+        self, spec: BeltSpec, start_ns: int, drive: Drive | None = None, vials: "list[Vial] | None" = None
+    ) -> None:
         self.spec = spec
-        self._drive = Drive(spec.speed_mm_s, spec.drive_delay_ns, start_ns)
-        self._spacing = random.Random(f"{spec.seed} spacing")
-        self._slip = random.Random(f"{spec.seed} slip")
-        self._choice = random.Random(f"{spec.seed} pictures")
-        self._marks: list[tuple[float, int, _Mark, Vial]] = []
+        self._drive = drive or Drive(spec.speed_mm_s, spec.drive_delay_ns, start_ns)
+        lane = f" {spec.lane}" if spec.lane else ""
+        self._spacing = random.Random(f"{spec.seed} spacing{lane}")
+        self._slip = random.Random(f"{spec.seed} slip{lane}")
+        self._choice = random.Random(f"{spec.seed} pictures{lane}")
+        self._marks: list[tuple[float, int, _Mark, Vial, int]] = []
+        self._unseen: set[tuple[Eye, int]] = set()
         self._sequence = 0
-        self._lenses = [_Lens() for _ in spec.cameras]
+        self._lenses = {camera: _Lens() for camera in spec.looks}
         self._gate: deque[tuple[int, bool]] = deque([(start_ns, False)], maxlen=64)
-        self._replanned = False
+        self._chute: deque[tuple[int, int]] = deque([(start_ns, 0)], maxlen=64)
+        self._ordered = self._replanned = False
         self._infeed_open = False
-        self._next_entry = self._gap()
-        self.vials: list[Vial] = []
+        self._pocket_mm = 0.0
+        self._next_entry = self._in_pocket(1) if spec.pockets else spec.lead_in_mm + self._gap()
+        self.vials: list[Vial] = [] if vials is None else vials
         self.on_belt = 0
         self._ended = {True: 0, False: 0}
 
@@ -157,12 +190,14 @@ class Belt:
 
     def run(self, running: bool, now_ns: int) -> None:
         """Order the drive; repeated orders change nothing."""
-        self._replanned |= self._drive.order(running, now_ns)
+        self._drive.order(running, now_ns)
+        self._replanned |= running != self._ordered
+        self._ordered = running
 
     def open_infeed(self, opened: bool, now_ns: int) -> None:
         """Let vials in or hold them; a held vial enters right after the opening."""
         if opened and not self._infeed_open:
-            self._next_entry = max(self._next_entry, self._drive.at(now_ns) + 1.0)
+            self._held_until(self._drive.at(now_ns) + 1.0)
         self._infeed_open = opened
 
     def set_gate(self, passing: bool, now_ns: int) -> None:
@@ -170,10 +205,31 @@ class Belt:
         if passing != self._gate[-1][1]:
             self._gate.append((now_ns + self.spec.actuator_ns, passing))
 
+    def set_channel(self, channel: int, now_ns: int) -> None:
+        """Turn the chute to a reject channel; effective `actuator_ns` later."""
+        if channel != self._chute[-1][1]:
+            self._chute.append((now_ns + self.spec.actuator_ns, channel))
+
     def bounce(self, ordinal: int, after_mm: float) -> None:
         """The infeed eye sees vial `ordinal` a second time `after_mm` later."""
         vial = self.vials[ordinal - 1]
         self._mark(vial.entry_at + after_mm, _Mark.INFEED, vial)
+
+    def blind(self, ordinal: int, eye: Eye = Eye.INFEED) -> None:
+        """That eye misses vial `ordinal` (which may not have entered yet)."""
+        self._unseen.add((eye, ordinal))
+
+    def pick(self, ordinal: int) -> None:
+        """A hand takes the vial off the belt; the cameras may still show it for a moment."""
+        for vial in [vial for vial in self.inside if vial.ordinal == ordinal]:
+            vial.taken = True
+            self.on_belt -= 1
+
+    @property
+    def inside(self) -> list[Vial]:
+        """Vials between the infeed eye and the eyes behind the gate."""
+        vials = {vial.ordinal: vial for _, _, mark, vial, _ in self._marks if mark is not _Mark.INFEED}
+        return [vial for vial in vials.values() if not vial.taken]
 
     def advance(self, now_ns: int) -> list[EyeEdge]:
         """Return the eye edges up to now that were not returned yet, in order of time."""
@@ -182,13 +238,16 @@ class Belt:
             self._enter()
         edges: list[EyeEdge] = []
         while self._marks and self._marks[0][0] <= travel:
-            at_mm, _, mark, vial = heapq.heappop(self._marks)
+            at_mm, _, mark, vial, index = heapq.heappop(self._marks)
             at_ns = min(self._drive.when(at_mm) or now_ns, now_ns)
+            if vial.taken:
+                continue
             if mark is _Mark.GATE:
                 self._through_gate(vial, at_ns)
-            else:
-                self.on_belt -= mark is not _Mark.INFEED
-                edges.append(EyeEdge(_EYES[mark], at_ns, self._counts(at_mm), vial.ordinal))
+                continue
+            self.on_belt -= mark in _LAST
+            if (_EYES[mark], vial.ordinal) not in self._unseen:
+                edges.append(EyeEdge(_EYES[mark], at_ns, self._counts(at_mm), vial.ordinal, vial.lane, index))
         return edges
 
     def scenes(self, now_ns: int, until_ns: int) -> list[Scene]:
@@ -198,7 +257,7 @@ class Belt:
         """
         found: list[Scene] = []
         limit = self._drive.at(until_ns)
-        for camera, lens in enumerate(self._lenses):
+        for camera, lens in self._lenses.items():
             if self._replanned and lens.shown:
                 self._replan(camera, lens, self._drive.at(now_ns), found)
             while lens.coming and lens.coming[0][0] <= limit:
@@ -210,6 +269,8 @@ class Belt:
         """Return the ordinal of the vial before the lens at a time of the last second, 0 if none."""
         travel, half = self._drive.at(at_ns), self.spec.window_mm
         for vial in reversed(self.vials):
+            if vial.lane != self.spec.lane:
+                continue
             at_mm = vial.lens_at[camera]
             if at_mm < travel - half:
                 return 0
@@ -234,9 +295,28 @@ class Belt:
     def _gap(self) -> float:
         return self.spec.pitch_mm * (1.0 + self.spec.gap_jitter * self._spacing.uniform(-1.0, 1.0))
 
-    def _mark(self, at_mm: float, mark: _Mark, vial: Vial) -> None:
+    def _in_pocket(self, further: int) -> float:
+        """Return where the next vial stands, at least `further` pockets after the last one."""
+        while self._spacing.random() < EMPTY_POCKETS:
+            further += 1
+        self._pocket_mm += further * self.spec.pitch_mm
+        return self._pocket_mm + PLAY_MM * self._spacing.uniform(-1.0, 1.0)
+
+    def _held_until(self, travel_mm: float) -> None:
+        """No vial enters before that travel; on a carrier none but into a pocket."""
+        if not self.spec.pockets:
+            self._next_entry = max(self._next_entry, travel_mm)
+        elif self._next_entry < travel_mm:
+            self._next_entry = self._in_pocket(math.ceil((travel_mm + PLAY_MM - self._pocket_mm) / self.spec.pitch_mm))
+
+    def carrier(self, at_ns: int) -> int:
+        """Return how far the carrier has turned since pocket 0 stood at the infeed eye, in counts of its turn."""
+        turn_mm = self.spec.pockets * self.spec.pitch_mm
+        return int(self._drive.at(at_ns) % turn_mm * self.spec.counts_per_mm) if turn_mm else 0
+
+    def _mark(self, at_mm: float, mark: _Mark, vial: Vial, index: int = 0) -> None:
         self._sequence += 1
-        heapq.heappush(self._marks, (at_mm, self._sequence, mark, vial))
+        heapq.heappush(self._marks, (at_mm, self._sequence, mark, vial, index))
 
     def _enter(self) -> None:
         spec, entry = self.spec, self._next_entry
@@ -250,25 +330,32 @@ class Belt:
             gate_at=places(spec.gate_mm),
             chute_at=places(spec.chute_eye_mm),
             pass_at=places(spec.pass_eye_mm),
+            lane=spec.lane,
         )
         self.vials.append(vial)
         self.on_belt += 1
-        self._next_entry = entry + self._gap()
+        self._next_entry = self._in_pocket(1) if spec.pockets else entry + self._gap()
         self._mark(entry, _Mark.INFEED, vial)
         self._mark(vial.gate_at, _Mark.GATE, vial)
+        for index, position in enumerate(spec.eyes_mm):
+            self._mark(places(position), _Mark.RESYNC, vial, index)
         half = spec.window_mm
-        for lens, at_mm in zip(self._lenses, vial.lens_at, strict=True):
+        for camera, lens in self._lenses.items():
+            at_mm = vial.lens_at[camera]
             lens.coming.append((at_mm - half, at_mm + half, vial.ordinal))
 
     def _places(self, entry: float) -> "_Places":
         steps = int(max(self.spec.pass_eye_mm, self.spec.chute_eye_mm) / SLIP_STEP_MM) + 2
-        sigma = self.spec.slip_mm * (SLIP_STEP_MM / 300.0) ** 0.5
+        slip_mm = 0.0 if self.spec.pockets else self.spec.slip_mm
+        sigma = slip_mm * (SLIP_STEP_MM / 300.0) ** 0.5
         return _Places(entry, [self._slip.gauss(0.0, sigma) for _ in range(steps)])
 
     def _through_gate(self, vial: Vial, at_ns: int) -> None:
         passing = next((state for since, state in reversed(self._gate) if since <= at_ns), False)
         self._ended[passing] += 1
         vial.end, vial.gate_ns = (End.PASS if passing else End.CHUTE), at_ns
+        if not passing:
+            vial.channel = next((channel for since, channel in reversed(self._chute) if since <= at_ns), 0)
         self._mark(*((vial.pass_at, _Mark.PASS) if passing else (vial.chute_at, _Mark.CHUTE)), vial)
 
     def _announce(self, camera: int, lens: _Lens, window: tuple[float, float, int], found: list[Scene]) -> None:

@@ -15,14 +15,13 @@ from pathlib import Path
 from daemon.config import ConfigError, load
 from drivers.gate.plc_bank import Bank
 from drivers.gate.plc_io import Key
-from drivers.gate.plc_logic import Plc
 from drivers.registers import load_map
-from drivers.sim.belt import Belt
-from drivers.sim.box_fronts import open_front
+from drivers.sim.box_fronts import open_ends
 from drivers.sim.box_loop import BoxLoop, Parts
-from drivers.sim.box_setup import RunSpec, SetupError, belt_spec, open_cameras, open_pool, plc_spec
+from drivers.sim.box_setup import RunSpec, SetupError, belt_specs, open_cameras, open_pool
 from drivers.sim.box_talk import Listener, Speaker
 from drivers.sim.faults import FaultError, Schedule, parse
+from drivers.sim.lanes import Lanes
 from drivers.sim.machine import Machine
 from drivers.sim.truth import write
 
@@ -90,13 +89,13 @@ def _build(options: argparse.Namespace) -> Parts:
         defect_rate=options.defect_rate,
         cameras=options.cameras,
     )
-    mechanics = belt_spec(station, run)
+    mechanics = belt_specs(station, run)
     pool = open_pool(run)
     bank = Bank(load_map())
-    front = open_front(station, bank, options.port)
+    program, front = open_ends(station, bank, options.port)
     start_ns = time.monotonic_ns()
-    belt = Belt(mechanics, start_ns)
-    machine = Machine(belt, Plc(plc_spec(station), bank), bank, start_ns)
+    belt = Lanes.build(mechanics, start_ns)
+    machine = Machine(belt, program, bank, start_ns)
     machine.authority = Key[options.authority.upper()]
     try:
         cameras = open_cameras(station, run, pool, belt)
@@ -104,7 +103,8 @@ def _build(options: argparse.Namespace) -> Parts:
         front.close()
         raise
     defects = [[defect.code.value for defect in unit] for unit in pool.truth]
-    return Parts(station.name, run, pool.key, defects, machine, bank, front, cameras, schedule)
+    inputs = {entry.name: entry.bit for entry in station.inputs}
+    return Parts(station.name, run, pool.key, defects, machine, bank, front, cameras, schedule, inputs)
 
 
 def _raise_priority() -> bool:

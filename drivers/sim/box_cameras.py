@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from daemon.config import Camera
-from drivers.sim.belt import Belt, Scene
+from drivers.sim.belt import Scene
 from drivers.sim.camera_feed import CameraFault, CameraFeed, CameraSpec
 from drivers.sim.faults import FaultName
+from drivers.sim.lanes import Lanes
 from drivers.sim.machine import Pulse
 
 READOUT_NS = 700_000
@@ -39,6 +40,7 @@ class Head:
 
     name: str
     index: int
+    lane: int
     line: int
     feed: CameraFeed
     digests: list[str]
@@ -47,33 +49,41 @@ class Head:
 
 @dataclass(slots=True)
 class Cameras:
-    """Owned by the box's loop. Faults strike the first camera of the station document."""
+    """Owned by the box's loop. Faults strike the first camera of the vial's lane."""
 
     heads: list[Head]
-    belt: Belt
+    belt: Lanes
     by_station: dict[int, Head]
     half_period_ns: int
     planned: dict[int, FaultName] = field(default_factory=dict)
+    dark: bool = False
 
     def close(self) -> None:
         for head in self.heads:
             head.feed.close()
 
     def plan(self, vial: int, fault: FaultName) -> None:
-        """The fault strikes the edge or exposure of that vial at the first camera."""
+        """The fault strikes the edge or exposure of that vial at the first camera of its lane."""
         self.planned[vial] = fault
+
+    def darken(self, dark: bool) -> None:
+        """The lamp of the first camera goes out, or on again: for what comes before its lens from now on."""
+        self.dark = dark
 
     def show(self, scenes: list[Scene]) -> None:
         """Put what the belt carries before the lenses."""
         for scene in scenes:
             head = self.heads[scene.camera]
             picture = self.belt.vials[scene.vial - 1].picture if scene.vial else head.feed.spec.background
+            if self.dark and head is self.heads[0]:
+                picture = head.feed.spec.background - 1
             head.feed.scene(scene.from_ns, scene.to_ns, picture)
 
     def trigger(self, pulse: Pulse) -> FaultName | None:
         """Send an edge down its wire; returns the fault that struck it."""
         head = self.by_station[pulse.station]
-        fault = self.planned.pop(pulse.vial, None) if head is self.heads[0] and pulse.vial else None
+        first = next(other for other in self.heads if other.lane == head.lane)
+        fault = self.planned.pop(pulse.vial, None) if head is first and pulse.vial else None
         if fault in _INSIDE:
             head.feed.fault(_INSIDE[fault], BUSY_NS, pulse.due_ns - 1000)
         if fault is FaultName.EDGE_LATE:
@@ -107,7 +117,8 @@ class Cameras:
 
 
 def open_head(camera: Camera, index: int, pictures: Pictures, folder: Path, seed: int) -> Head:
-    """Offer one camera of the station document with its pool; the last picture is the empty belt.
+    """Offer one camera of the station document with its pool; the last picture is the empty belt, the one before it
+    the same without light.
 
     Raises:
         ValueError: pictures of another size than the station document says, or a serial that cannot be a file name.
@@ -129,4 +140,4 @@ def open_head(camera: Camera, index: int, pictures: Pictures, folder: Path, seed
     )
     line = int(camera.trigger_source.removeprefix("Line")) if camera.trigger_source.startswith("Line") else 1
     digests = [hashlib.sha256(picture).hexdigest() for picture in pictures]
-    return Head(camera.name, index, line, CameraFeed(folder, spec, pictures), digests)
+    return Head(camera.name, index, camera.lane, line, CameraFeed(folder, spec, pictures), digests)

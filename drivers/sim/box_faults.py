@@ -1,6 +1,6 @@
 """Plays the box's faults: begins them when their vial trips the infeed eye, ends them when their time is up."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from drivers.sim.box_cameras import EDGE_FAULTS, Cameras
@@ -11,6 +11,12 @@ from drivers.sim.machine import Machine
 from drivers.sim.truth import TruthLog
 
 BOUNCE_MM = 8.0
+INPUTS = {
+    FaultName.AIR_LOW: "air_ok",
+    FaultName.BIN_FULL: "bin_ok",
+    FaultName.GUARD_OPEN: "guard_closed",
+    FaultName.REJECT_INHIBITED: "rejects_enabled",
+}
 Act = Callable[[int], None]
 
 
@@ -26,8 +32,12 @@ class Ending:
 class FaultPlay:
     """Owned by the box's loop. Acts get the time of the scan, ns."""
 
-    def __init__(self, schedule: Schedule, machine: Machine, front: Front, cameras: Cameras) -> None:
+    def __init__(
+        self, schedule: Schedule, machine: Machine, front: Front, cameras: Cameras, inputs: Mapping[str, int]
+    ) -> None:
+        """`inputs`: the bit of each digital input that the station wires, by name."""
         self._schedule = schedule
+        self._inputs = inputs
         self._machine = machine
         self._cameras = cameras
         self._endings: list[Ending] = []
@@ -40,6 +50,9 @@ class FaultPlay:
             FaultName.PLC_LINK_DOWN: (lambda _: front.shut(), lambda _: front.open()),
             FaultName.PLC_RESTART: (machine.stop_plc, lambda now: machine.start_plc(now, True)),
             FaultName.RESTART_SAME_NUMBERS: (machine.stop_plc, lambda now: machine.start_plc(now, False)),
+            FaultName.LIGHT_OUT: (lambda _: cameras.darken(True), lambda _: cameras.darken(False)),
+            FaultName.CHUTE_BLIND: (lambda _: self._blind(True), lambda _: self._blind(False)),
+            **{fault: (self._switched(name, False), self._switched(name, True)) for fault, name in INPUTS.items()},
         }
 
     def infeed(self, vial: int, now_ns: int, speaker: Speaker, truth: TruthLog) -> None:
@@ -85,6 +98,18 @@ class FaultPlay:
         else:
             self._machine.belt.bounce(order.unit, BOUNCE_MM)
             self._over(order, now_ns, speaker, truth)
+
+    def _switched(self, name: str, good: bool) -> Act:
+        return lambda _: self._switch(name, good)
+
+    def _switch(self, name: str, good: bool) -> None:
+        """Set a digital input; one that the station does not wire stays as it should be."""
+        bit = 1 << self._inputs[name] if name in self._inputs else 0
+        self._machine.switches = self._machine.switches | bit if good else self._machine.switches & ~bit
+
+    def _blind(self, blind: bool) -> None:
+        self._machine.chute_blind = blind
+        self._switch("confirm_eyes_ok", not blind)
 
     def _over(self, order: Order, now_ns: int, speaker: Speaker, truth: TruthLog) -> None:
         speaker.say("fault-end", name=order.name, unit=order.unit)

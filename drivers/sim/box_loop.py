@@ -7,7 +7,7 @@ never let one be seen early, and never moves the gate.
 
 import select
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -41,6 +41,7 @@ class Parts:
     front: Front
     cameras: Cameras
     schedule: Schedule
+    inputs: Mapping[str, int]
 
     def close(self) -> None:
         self.front.close()
@@ -79,7 +80,7 @@ class BoxLoop:
         self._speaker = speaker
         self._listener = listener
         self._truth = TruthLog()
-        self._faults = FaultPlay(parts.schedule, parts.machine, parts.front, parts.cameras)
+        self._faults = FaultPlay(parts.schedule, parts.machine, parts.front, parts.cameras, parts.inputs)
         self._strain = Strain()
         self._stopped = False
         self._done = False
@@ -113,6 +114,7 @@ class BoxLoop:
                     for fd, _ in ready:
                         if fd in services:
                             services[fd]()
+                    self._by_hand()
         finally:
             ticker.close()
 
@@ -182,6 +184,12 @@ class BoxLoop:
             self._truth.edge(pulse.unit, pulse.due_ns)
             if self._cameras.trigger(pulse):
                 self._faults.struck(pulse.vial, at_ns, self._speaker, self._truth)
+
+    def _by_hand(self) -> None:
+        """A person beside the machine empties it."""
+        orders, self._listener.take_out = self._listener.take_out, []
+        for behind in orders:
+            self._speaker.say("taken-out", bodies=self._machine.belt.take_out(behind))
 
     def _expose(self, head: Head) -> None:
         self._truth.exposures.extend(self._cameras.exposures(head))

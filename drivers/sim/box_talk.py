@@ -47,12 +47,16 @@ class Speaker:
 
 
 class Listener:
-    """Commands of the supervisor. `fileno` is -1 where standard input is no stream: then only SIGTERM ends the box."""
+    """Commands of the supervisor; `take_out` are orders to empty the machine by hand.
+
+    `fileno` is -1 where standard input is no stream: then only SIGTERM ends the box.
+    """
 
     def __init__(self, fd: int) -> None:
         self._fd = fd if _is_stream(fd) or os.isatty(fd) else -1
         self._buffer = b""
         self.quit = False
+        self.take_out: list[int] = []
         if self._fd >= 0 and _is_stream(fd):
             os.set_blocking(fd, False)
 
@@ -68,12 +72,14 @@ class Listener:
         except OSError:
             data = b""
         *lines, self._buffer = (self._buffer + data).split(b"\n")
-        self.quit |= not data or any(_is_quit(line) for line in lines)
+        orders = [_order(line) for line in lines]
+        self.quit |= not data or any(order.get("cmd") == "quit" for order in orders)
+        self.take_out += [int(order.get("behind", 0)) for order in orders if order.get("cmd") == "take-out"]
 
 
-def _is_quit(line: bytes) -> bool:
+def _order(line: bytes) -> dict[str, Any]:
     try:
-        command = json.loads(line)
+        order = json.loads(line)
     except ValueError:
-        return False
-    return isinstance(command, dict) and command.get("cmd") == "quit"
+        return {}
+    return order if isinstance(order, dict) else {}

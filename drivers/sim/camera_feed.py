@@ -98,7 +98,7 @@ class CameraSpec:
     """What the simulated camera is.
 
     A trigger within `busy_ns` of an exposure start is missed; 0 stands for exposure + readout. The device clock reads
-    `uptime_ns` at construction, runs off by `drift_ppb`, and each stamp is off by up to +- `jitter_ns`. Each acquisition
+    `uptime_ns` at construction, runs off by `drift_ppb`, and each stamp is off by up to +- `jitter_ns`. An acquisition
     begins with `first_frame_id`, 1 to 65536.
     """
 

@@ -49,6 +49,12 @@ class FaultName(enum.StrEnum):
     HANG_RECORDER = "hang-recorder"
     DOUBLE_TRIGGER = "double-trigger"
     WRONG_DIGEST = "wrong-digest"
+    AIR_LOW = "air-low"
+    BIN_FULL = "bin-full"
+    GUARD_OPEN = "guard-open"
+    REJECT_INHIBITED = "reject-inhibited"
+    CHUTE_BLIND = "chute-blind"
+    LIGHT_OUT = "light-out"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +99,12 @@ FAULTS: dict[FaultName, FaultSpec] = {
     FaultName.HANG_RECORDER: FaultSpec(_SUPERVISOR, 3000, "SIGSTOP to recorder; its watchdog ends it"),
     FaultName.DOUBLE_TRIGGER: FaultSpec(_BOX, 0, "infeed eye sees the vial a second time 8 mm later"),
     FaultName.WRONG_DIGEST: FaultSpec(_SUPERVISOR, 1000, "verdicts carry a configuration digest that is not armed"),
+    FaultName.AIR_LOW: FaultSpec(_BOX, 600, "input air_ok falls"),
+    FaultName.BIN_FULL: FaultSpec(_BOX, 600, "input bin_ok falls"),
+    FaultName.GUARD_OPEN: FaultSpec(_BOX, 600, "input guard_closed falls"),
+    FaultName.REJECT_INHIBITED: FaultSpec(_BOX, 600, "input rejects_enabled falls; the gate still obeys"),
+    FaultName.CHUTE_BLIND: FaultSpec(_BOX, 1500, "the chute eye sees nothing, input confirm_eyes_ok falls"),
+    FaultName.LIGHT_OUT: FaultSpec(_BOX, 600, "the first camera's lamp is dark"),
 }
 
 

@@ -1,4 +1,4 @@
-"""Belt and PLC joined by wires and a counter module, scan by scan. Pure: the caller brings the time.
+"""Belts and PLC joined by wires and a counter module, scan by scan. Pure: the caller brings the time.
 
 The counter module latches eye edges and pulses the camera triggers at exact encoder counts; it goes on while the PLC
 program is stopped, except that outputs fall and orders to it are forgotten. The belt's drive reacts `drive_delay_ns`
@@ -13,6 +13,7 @@ from drivers.gate.plc_bank import Bank
 from drivers.gate.plc_io import Compare, Fired, Inputs, Latch, Outputs, Step, UnitEvent
 from drivers.gate.plc_logic import SCAN_US
 from drivers.sim.belt import Belt, Eye, EyeEdge, Scene, Vial
+from drivers.sim.lanes import Lanes
 
 AHEAD_NS = 25_000_000
 SCAN_NS = SCAN_US * 1000
@@ -71,22 +72,27 @@ class Program(Protocol):
 
 
 class Machine:
-    """Owned by the box's loop. `scan` at every SCAN_NS, never back in time."""
+    """Owned by the box's loop. `scan` at every SCAN_NS, never back in time.
 
-    def __init__(self, belt: Belt, program: Program, bank: Bank, start_ns: int) -> None:
-        self.belt = belt
+    `switches` is the word of digital inputs, `chute_blind` an eye that sees nothing.
+    """
+
+    def __init__(self, belt: Belt | Lanes, program: Program, bank: Bank, start_ns: int) -> None:
+        self.belt = belt if isinstance(belt, Lanes) else Lanes.single(belt)
         self.plc = program
         self._bank = bank
         self._clock_zero_ns = start_ns - CLOCK_START_US * 1000
         self._inputs = Inputs()
         self._orders: list[_Order] = []
-        self._entering: deque[int] = deque()
+        self._entering: list[deque[int]] = [deque() for _ in self.belt.belts]
         self._newest_vial = 0
         self._planned_run = False
         self._vials: dict[UnitKey, int] = {}
         self.running = True
         self.authority = self._inputs.authority
-        self.plc.start(belt.encoder(start_ns))
+        self.switches = self._inputs.switches
+        self.chute_blind = False
+        self.plc.start(self.belt.encoder(start_ns))
 
     def refresh(self, now_ns: int) -> None:
         """Put clock and encoder of this moment into the registers."""
@@ -105,7 +111,8 @@ class Machine:
         if not retained:
             self._clock_zero_ns = now_ns
             self._inputs = Inputs()
-            self._entering.clear()
+            for entering in self._entering:
+                entering.clear()
         self.plc.start(self.belt.encoder(now_ns), retained)
 
     def scan(self, now_ns: int) -> Turn:
@@ -129,15 +136,17 @@ class Machine:
         return (at_ns - self._clock_zero_ns) // 1000
 
     def _latch(self, edge: EyeEdge, turn: Turn) -> None:
-        latch = Latch(self._clock_us(edge.at_ns), edge.encoder)
+        latch = Latch(self._clock_us(edge.at_ns), edge.encoder, edge.lane)
         if edge.eye is Eye.CHUTE:
-            self._inputs.chute.append(latch)
+            self._inputs.chute.extend([] if self.chute_blind else [latch])
         elif edge.eye is Eye.PASS:
             self._inputs.passed.append(latch)
+        elif edge.eye is Eye.RESYNC:
+            self._inputs.eyes.append((edge.index, latch))
         else:
             self._inputs.infeed.append(latch)
             first = edge.vial > self._newest_vial
-            self._entering.append(edge.vial if first else 0)
+            self._entering[edge.lane].append(edge.vial if first else 0)
             if first:
                 self._newest_vial = edge.vial
                 turn.infeed.append(edge.vial)
@@ -155,21 +164,23 @@ class Machine:
     def _run_program(self, now_ns: int, turn: Turn) -> None:
         inputs = self._inputs
         inputs.encoder = self.belt.encoder(now_ns)
-        inputs.authority = self.authority
+        inputs.carrier = self.belt.carrier(now_ns)
+        inputs.authority, inputs.switches = self.authority, self.switches
         out = self.plc.scan(self._clock_us(now_ns), inputs)
-        if inputs.infeed or inputs.chute or inputs.passed or inputs.fired:
+        if inputs.infeed or inputs.chute or inputs.passed or inputs.fired or inputs.eyes:
             self._inputs = Inputs()
         turn.events = out.events
         for event in out.events:
             if event.step is Step.CREATED:
                 unit = (event.epoch, event.lane, event.number)
-                self._vials[unit] = vial = self._entering.popleft()
+                self._vials[unit] = vial = self._entering[event.lane].popleft()
                 turn.created.append((unit, vial))
         self._orders.extend(_Order(compare, self._due(compare, now_ns)) for compare in out.armed)
         self._obey(out, now_ns)
 
     def _obey(self, out: Outputs, now_ns: int) -> None:
-        self.belt.set_gate(out.gates[0], now_ns)
+        self.belt.set_gates(out.gates, now_ns)
+        self.belt.set_channels(out.channels, now_ns)
         self.belt.open_infeed(out.infeed, now_ns)
         if out.belt != self._planned_run:
             self._planned_run = out.belt

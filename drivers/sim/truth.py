@@ -84,11 +84,14 @@ class TruthLog:
         permitted = any(truth.flags & Flag.PERMITTED for truth in units)
         return {
             "vial": vial.ordinal,
+            "lane": vial.lane,
             "picture": vial.picture,
             "defects": list(defects),
             "entered_ns": vial.entered_ns,
             "gate_ns": vial.gate_ns,
             "end": vial.end.value,
+            "channel": vial.channel,
+            "taken": vial.taken,
             "units": [truth.unit for truth in units],
             "permitted": permitted,
             "escaped": vial.end is End.PASS and not permitted,
