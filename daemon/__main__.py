@@ -5,8 +5,12 @@ import os
 import sys
 from pathlib import Path
 
-USAGE = "usage: python -m daemon line|vision|recorder STATION.toml  or  python -m daemon camera STATION.toml NAME"
-ARGUMENTS = {"line": 1, "vision": 1, "recorder": 1, "camera": 2}
+USAGE = (
+    "usage: python -m daemon line|vision|recorder STATION.toml  or  python -m daemon camera STATION.toml NAME"
+    "  or  python -m daemon acceptance STATION.toml CASES"
+)
+ARGUMENTS = {"line": 1, "vision": 1, "recorder": 1, "camera": 2, "acceptance": 2}
+MODULES = {"acceptance": "daemon.line.acceptance_main"}
 
 
 def main(arguments: list[str]) -> int:
@@ -15,7 +19,7 @@ def main(arguments: list[str]) -> int:
         print(USAGE, file=sys.stderr)
         return os.EX_USAGE
     process, station, *names = arguments
-    module = importlib.import_module(f"daemon.{process}.main")
+    module = importlib.import_module(MODULES.get(process, f"daemon.{process}.main"))
     return int(module.main(Path(station), *names))
 
 

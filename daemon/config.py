@@ -15,7 +15,11 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from daemon import faults
+from daemon.fail_closed import fails_open
+from daemon.flat import flatten
 from daemon.units import LineMode
+from daemon.views import misplaced
 
 Mm = Annotated[float, msgspec.Meta(ge=0.0, le=100_000.0)]
 PositiveMs = Annotated[float, msgspec.Meta(gt=0.0, le=60_000.0)]
@@ -104,6 +108,8 @@ class Diverter(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     `actuator`, `at_rest` and `watchdog_ms` say what the mechanics do when this computer does nothing; what fails open
     is refused. Line offsets are those of the gpiochip; `encoder` counts rising edges, `counts_per_mm` of the geometry.
+    `triggers`: one input for each camera, in their order, on which its trigger is seen; `admit` energised opens the
+    infeed; `min_gap_mm`: two bodies nearer than that are both rejected.
     """
 
     chip: str
@@ -119,6 +125,9 @@ class Diverter(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     watchdog: LineOffset
     run: LineOffset
     sync: LineOffset
+    admit: LineOffset
+    triggers: list[LineOffset]
+    min_gap_mm: Annotated[float, msgspec.Meta(gt=0.0, le=10_000.0)]
     heartbeat_ms: PositiveMs = 20.0
     timeout_ms: PositiveMs = 80.0
 
@@ -237,7 +246,11 @@ class Recorder(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 
 class Station(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The whole document. `production` refuses development keys and simulated parts."""
+    """The whole document. `production` refuses development keys and simulated parts.
+
+    `worst_latency_ms`: trigger to permit, p99.99 or maximum of this station's last qualification; 0 = unknown, then the
+    recipe's `max_latency_ms` stands in at admission.
+    """
 
     name: str
     identity: Annotated[int, msgspec.Meta(ge=1, le=0xFFFFFFFF)]
@@ -250,6 +263,8 @@ class Station(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     geometry: Geometry
     cameras: list[Camera]
     inputs: list[Input] = []
+    plc_scan_ms: PositiveMs = 10.0
+    worst_latency_ms: Annotated[float, msgspec.Meta(ge=0.0, le=1_000.0)] = 0.0
     vision: Vision
     recorder: Recorder = Recorder()
 
@@ -290,8 +305,8 @@ def release() -> str:
 
 def dump(path: Path) -> list[tuple[str, str, str]]:
     """Return (key, value, origin) of every setting; origin is the file or `default`."""
-    written = _flatten("", _read(path))
-    values = _flatten("", msgspec.to_builtins(load(path)))
+    written = flatten("", _read(path))
+    values = flatten("", msgspec.to_builtins(load(path)))
     return [(key, str(value), str(path) if key in written else "default") for key, value in values.items()]
 
 
@@ -350,16 +365,18 @@ def _check(path: Path, station: Station) -> None:
         "$.cameras: two cameras have one name": len(set(names)) != len(names),
         "$.cameras: two cameras have one trigger station": len(set(stations)) != len(stations),
         "$.wiring.host: write an IPv4 address, not a name": not _is_address(getattr(station.wiring, "host", "0.0.0.0")),
+        f"$.inputs: name each of {', '.join(faults.INPUTS)} once, on its own bit": not _inputs_fit(station.inputs),
         "$.simulated: simulated parts are refused while production = true": station.simulated and station.production,
-        "$.cameras: a camera stands behind the gate": any(
-            camera.position_mm >= geometry.gate_mm - geometry.ejector_lead_mm for camera in station.cameras
-        ),
         "$.geometry: the eyes stand after the gate": min(geometry.chute_eye_mm, geometry.pass_eye_mm)
         <= geometry.gate_mm,
     }
-    for text, wrong in problems.items():
-        if wrong:
-            raise ConfigError(f"{path}: {text}")
+    for text in (*(text for text, wrong in problems.items() if wrong), *misplaced(station), *fails_open(station)):
+        raise ConfigError(f"{path}: {text}")
+
+
+def _inputs_fit(inputs: list[Input]) -> bool:
+    names, bits = [entry.name for entry in inputs], [entry.bit for entry in inputs]
+    return set(names) <= set(faults.INPUTS) and len(set(names)) == len(names) and len(set(bits)) == len(bits)
 
 
 def _is_address(host: str) -> bool:
@@ -368,16 +385,3 @@ def _is_address(host: str) -> bool:
         return bool(ipaddress.IPv4Address(host))
     except ValueError:
         return False
-
-
-def _flatten(prefix: str, value: Any) -> dict[str, Any]:
-    if isinstance(value, dict):
-        items = [(f"{prefix}.{key}" if prefix else key, item) for key, item in value.items()]
-    elif isinstance(value, list):
-        items = [(f"{prefix}[{index}]", item) for index, item in enumerate(value)]
-    else:
-        return {prefix: value}
-    flat: dict[str, Any] = {}
-    for key, item in items:
-        flat.update(_flatten(key, item))
-    return flat

@@ -2,7 +2,19 @@
 
 import msgspec
 
-from daemon.units import Channel, Evidence, FrameKey, JudgedView, Outcome, Reason, Stages, UnitId, Verdict, ViewKey
+from daemon.units import (
+    Channel,
+    Evidence,
+    FrameKey,
+    JudgedView,
+    Outcome,
+    Reason,
+    Stages,
+    StopRules,
+    UnitId,
+    Verdict,
+    ViewKey,
+)
 
 PROTO = 1
 
@@ -72,9 +84,13 @@ class Bound(msgspec.Struct, frozen=True, tag="bound"):
 
 
 class Unbound(msgspec.Struct, frozen=True, tag="unbound"):
-    """line -> vision: this frame belongs to no unit that can still be accepted; release it."""
+    """line -> vision: this frame belongs to no unit that can still be accepted; release it.
+
+    Of a frame that shows several units `region` names the one it is about, None all of them.
+    """
 
     key: FrameKey
+    region: int | None = None
 
 
 class Judged(msgspec.Struct, frozen=True, tag="judged"):
@@ -105,13 +121,19 @@ class Loaded(msgspec.Struct, frozen=True, tag="loaded"):
     window_ms: float
     min_gap_mm: float
     max_gap_mm: float
+    sampling_every: int = 0
+    stops: StopRules = StopRules()
 
 
 class VisionFault(msgspec.Struct, frozen=True, tag="vision_fault"):
-    """vision -> line: an alarm of the vision process (evidence dropped, engine error), with a code of faults.py."""
+    """vision -> line: an alarm of the vision process (evidence dropped, engine error, light), with a code of faults.py.
+
+    `subject` is the camera it is about, "" for all.
+    """
 
     code: str
     text: str
+    subject: str = ""
 
 
 class Arm(msgspec.Struct, frozen=True, tag="arm"):
@@ -127,7 +149,9 @@ class Resume(msgspec.Struct, frozen=True, tag="resume"):
     """recorder -> line after Hello: newest epoch on record and the permitted units that have no row yet.
 
     Of the open batch also: `since_epoch` the newest epoch when it was opened, `recorded` its newest 256 unit rows,
-    `running` True if the line was running when it was last heard of (then a restarted line goes on by itself).
+    `running` True if the line was running when it was last heard of (then a restarted line goes on by itself), `state`
+    the last state on record: a restart does not lift an abort, `missing` the newest 256 numbers that were given and
+    have no unit row, of which `missing_permitted` have a permit on record.
     """
 
     last_epoch: int
@@ -135,6 +159,9 @@ class Resume(msgspec.Struct, frozen=True, tag="resume"):
     since_epoch: int = 0
     recorded: list[UnitId] = []
     running: bool = False
+    state: str = ""
+    missing: list[UnitId] = []
+    missing_permitted: int = 0
 
 
 class PermitRow(msgspec.Struct, frozen=True, tag="permit_row"):
@@ -217,8 +244,10 @@ class Stored(msgspec.Struct, frozen=True, tag="stored"):
 class Act(msgspec.Struct, frozen=True, tag="act"):
     """A human or machine act, to the owner of what it changes. `reason` is never empty. Answered by Answer.
 
-    Kinds now: batch-open, batch-close (recorder); reset, clear, stop, start (line); record-quota (recorder, and only
-    on a simulated station).
+    Kinds of the recorder: batch-open, batch-close; record-quota (only on a simulated station). Of the line: reset,
+    start, stop, hold, abort, complete; clear (new = "" leaves Aborted; "removed" or "rejected" is line clearance: what
+    became of the units in the machine); mode (new = production, maintenance, manual); acknowledge (new = alarm or all),
+    shelve (new = alarm and minutes), out-of-service, restore (new = alarm).
     """
 
     kind: str
@@ -238,13 +267,52 @@ class Answer(msgspec.Struct, frozen=True, tag="answer"):
 
 
 class Ask(msgspec.Struct, frozen=True, tag="ask"):
-    """cli -> line or recorder: `what` is "status" or, to the recorder, "report"."""
+    """cli -> line or recorder: `what` is "status"; to the line also "latches", to the recorder "report"."""
 
     what: str
 
 
+class AlarmLine(msgspec.Struct, frozen=True):
+    """One alarm that is not normal (ISA-18.2). Times CLOCK_MONOTONIC ns; `who` acted on it last."""
+
+    name: str
+    code: str
+    state: str
+    since_ns: int
+    count: int
+    text: str
+    who: str
+    until_ns: int
+
+
+class Latched(msgspec.Struct, frozen=True, array_like=True):
+    """One unit of lane 0: encoder counts (u32) at the infeed eye, at each (trigger station, shot) and at the eye behind
+    the gate that saw it; None where nothing was latched for it.
+    """
+
+    unit: UnitId
+    infeed: int
+    edges: list[tuple[int, int, int]] = []
+    chute: int | None = None
+    passed: int | None = None
+
+
+class Latches(msgspec.Struct, frozen=True, tag="latches"):
+    """line -> cli, for Ask("latches"): the last units of lane 0, oldest first, and where the gate opened."""
+
+    units: list[Latched]
+    gate: list[int]
+
+
 class Status(msgspec.Struct, frozen=True, tag="status"):
-    """line -> cli: one snapshot. `conditions` = (name, met, what to do); `alarms` newest last."""
+    """line -> cli: one snapshot. `conditions` = (name, met, what to do); `alarms` newest last; `loop_us` how late the
+    loop woke since the last Ask.
+
+    `causes` = (when, code, detail), first-out first, of the stop that is on or (`stopped` False) of the last one;
+    `condition_keys` = (catalogue key, detail) beside each condition; `latched` faults need a person's reset,
+    `reset_owed` after an abort; `in_machine` the oldest units; `empty_run` why the next start begins with one;
+    `behind_gate` how many of the newest bodies behind the pass eye must come back (direct wiring, after a restart).
+    """
 
     state: str
     mode: str
@@ -261,6 +329,20 @@ class Status(msgspec.Struct, frozen=True, tag="status"):
     cameras: dict[str, str]
     unstored: int
     bundle: str
+    loop_us: dict[str, float] = {}
+    unit_mode: str = "production"
+    stopped: bool = False
+    causes: list[tuple[int, str, str]] = []
+    condition_keys: list[tuple[str, str]] = []
+    latched: list[str] = []
+    reset_owed: bool = False
+    in_machine: list[str] = []
+    units_in_machine: int = 0
+    empty_run: str = ""
+    behind_gate: int = 0
+    standing: list[AlarmLine] = []
+    lamps: str = ""
+    now_ns: int = 0
 
 
 class Report(msgspec.Struct, frozen=True, tag="report"):

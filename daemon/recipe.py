@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from daemon.units import Channel, ViewKey
+from daemon.units import Channel, StopRules, ViewKey
 from signing.manifest import BundleManifest, Name, Sha256Hex, Share, Text, Version, Word, strict_json
 from signing.verify import RECIPE_DOCUMENT, VerifiedBundle, VerifiedRecipe
 
@@ -52,7 +52,8 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True, tag_field="documen
 
     `bundle` is the sha256 (hex) of the bundle.json it was validated with. `window_ms` is W of the binding rule.
     Of accepted units every `sampling_every`-th is taken as a sample (0 = none) and the images of a share
-    `evidence_share` are kept; images of units that are not accepted are always kept.
+    `evidence_share` are kept; images of units that are not accepted are always kept. `stops`: rows of
+    equal results at which the line stops.
     """
 
     format: Literal[0]
@@ -68,6 +69,7 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True, tag_field="documen
     max_gap_mm: Mm
     sampling_every: Annotated[int, Meta(ge=0, le=1_000_000)]
     evidence_share: Share
+    stops: StopRules = StopRules()
 
     def channel_of(self, defect: str) -> Channel:
         return Channel(self.channels[defect])
@@ -93,8 +95,8 @@ def read_recipe(verified: VerifiedRecipe) -> Recipe:
     return recipe
 
 
-def admit(recipe: Recipe, bundle: VerifiedBundle, cameras: Collection[str]) -> None:
-    """Refuse a recipe that does not fit the bundle it is loaded with or the station's cameras (names).
+def admit(recipe: Recipe, bundle: VerifiedBundle, taken: Collection[ViewKey]) -> None:
+    """Refuse a recipe that does not fit the bundle it is loaded with or the views that are `taken` of a unit.
 
     Called by: `vision` at start, before any engine is loaded.
 
@@ -109,9 +111,12 @@ def admit(recipe: Recipe, bundle: VerifiedBundle, cameras: Collection[str]) -> N
             raise _refusal(recipe, f"view {view.camera}: region {view.region}; this release judges whole frames only")
         if models.setdefault(view.camera, view.model) != view.model:
             raise _refusal(recipe, f"camera '{view.camera}' has two models; this release loads one for each camera")
-        if view.camera not in cameras:
+        if view.camera not in {key.camera for key in taken}:
             raise _refusal(recipe, f"camera '{view.camera}' is not in the station file")
         _admit_view(recipe, view, bundle.manifest)
+    for key in sorted({view.key for view in recipe.views} ^ set(taken)):
+        has = "does not ask for" if key in taken else "asks for and the station does not take"
+        raise _refusal(recipe, f"shot {key.shot} of camera '{key.camera}' is one that the recipe {has}")
 
 
 def _admit_view(recipe: Recipe, view: RecipeView, manifest: BundleManifest) -> None:

@@ -5,6 +5,7 @@ between processes as msgpack (see wire.py). Times are CLOCK_MONOTONIC nanosecond
 """
 
 import enum
+from typing import Annotated
 
 import msgspec
 
@@ -23,6 +24,7 @@ class Reason(enum.StrEnum):
     NONE = "none"
     DEFECT = "defect"
     DOUBTFUL = "doubtful"
+    LIGHT = "light"
     LATE = "late"
     NO_IMAGE = "no_image"
     UNSYNCED = "unsynced"
@@ -96,11 +98,16 @@ class FrameKey(msgspec.Struct, frozen=True, order=True, array_like=True):
 
 
 class ViewKey(msgspec.Struct, frozen=True, order=True, array_like=True):
-    """One look at a unit: which camera, which region of its frame, which of its shots."""
+    """One look at a unit: which view of the recipe, which region of a frame that shows several units, which shot."""
 
     camera: str
     region: int = 0
     shot: int = 0
+
+    @property
+    def role(self) -> "ViewKey":
+        """The view of the recipe that this is, in whichever region of a frame the unit was seen."""
+        return self if not self.region else ViewKey(self.camera, 0, self.shot)
 
 
 class Evidence(msgspec.Struct, frozen=True):
@@ -145,3 +152,16 @@ class JudgedView(msgspec.Struct, frozen=True):
     device_ts: int
     digest: str
     scores: dict[str, float]
+
+
+class StopRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Rows of equal results at which the line stops or warns; QA's numbers, signed with the recipe. 0 = rule off.
+
+    In units in a row: `consecutive_rejects` for whatever defect and `same_defect` for one stop the line, so do
+    `late_run` late verdicts; `zero_rejects_in` units without a reject raise an alarm.
+    """
+
+    consecutive_rejects: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 20
+    same_defect: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 10
+    late_run: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 3
+    zero_rejects_in: Annotated[int, msgspec.Meta(ge=0, le=10_000_000)] = 5_000

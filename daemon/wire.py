@@ -24,6 +24,7 @@ from daemon.messages import (
     GapRow,
     Hello,
     Judged,
+    Latches,
     Loaded,
     PermitRow,
     PlcTotals,
@@ -43,7 +44,7 @@ MAX_BYTES = 64 * 1024
 Message = (
     Hello | CameraState | FrameSeen | FrameLost | FrameReady | Ring | Release | Bound | Unbound | Judged | Loaded
     | VisionFault | Arm | Resume | PermitRow | UnitRow | GapRow | AlarmRow | PlcTotals | Stored | Act | Answer | Ask
-    | Status | Report
+    | Status | Report | Latches
 )  # fmt: skip
 
 _encoder = msgspec.msgpack.Encoder()

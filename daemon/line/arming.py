@@ -30,6 +30,11 @@ class Arming:
         return self.arm.batch
 
     @property
+    def told(self) -> Resume:
+        """What the recorder said it has of earlier lives of the line."""
+        return self._resume or Resume(0, [])
+
+    @property
     def bundle_name(self) -> str:
         return self.loaded.bundle_name if self.loaded else ""
 
@@ -46,12 +51,10 @@ class Arming:
         self._permitted = {row.unit for row in resume.permitted}
         self._recorded |= dict.fromkeys(resume.recorded)
 
-    def take(self, arm: Arm) -> bool:
-        """The recorder said which batch is open. Return True if a restarted line goes on inside it by itself."""
-        resumed = not self.ready and self._resume is not None and self._resume.running
+    def take(self, arm: Arm) -> None:
+        """The recorder said which batch is open."""
         self.arm = arm
         self.ready = self._resume is not None
-        return resumed and bool(arm.batch)
 
     def concerns(self, unit: UnitId) -> bool:
         """True for a unit of the open batch that has no row yet."""

@@ -53,6 +53,7 @@ class Missing:
     unit: UnitId
     reason: Reason
     cause: str
+    shot: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,12 +252,15 @@ class Binder:
         return not frames and [o.edge for o in self._near(evidence)] == [edge]
 
     def _near(self, evidence: Evidence) -> list[_Open]:
-        return [o for o in self._edges.values() if self._time_agrees(evidence, o.edge)]
+        window, at_ns = self._settings.window_ns, evidence.exposed_ns
+        near = [o for o in self._edges.values() if -window <= at_ns - o.edge.at_ns <= window]
+        return [o for o in near if self._time_agrees(evidence, o.edge)]
 
     def _expire(self, now_ns: int) -> list[Decision]:
         decisions: list[Decision] = []
-        for entry in self._edges.values():
-            if entry.waiting and now_ns - entry.edge.at_ns > self._settings.wait_ns:
+        overdue_ns = now_ns - self._settings.wait_ns
+        for entry in [entry for entry in self._edges.values() if entry.waiting]:
+            if entry.edge.at_ns < overdue_ns:
                 entry.waiting, self._streak = False, []
                 decisions += self._miss(entry, Reason.NO_IMAGE, "no frame for this edge")
         return decisions
@@ -267,7 +271,7 @@ class Binder:
         if entry.missed or entry.edge.unit is None:
             return []
         entry.missed = True
-        return [Missing(entry.edge.unit, reason, cause)]
+        return [Missing(entry.edge.unit, reason, cause, entry.edge.shot)]
 
     def _lose_sync(self, cause: str) -> list[Decision]:
         """Nobody is credited from here on; those who wait are told, in order."""

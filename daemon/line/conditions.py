@@ -1,7 +1,9 @@
 """What stands between now and Execute, in the order in which a person would check it. Pure."""
 
+import functools
 from dataclasses import dataclass
 
+from daemon.faults import INPUTS
 from daemon.units import Authority, LineMode
 
 KEYS = {
@@ -13,7 +15,11 @@ KEYS = {
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the line knows at this moment; one instance per turn of the loop."""
+    """What the line knows at this moment; one instance per turn of the loop.
+
+    `cameras` = (name, acquiring, in step); `inputs` = (name of faults.INPUTS, as it should be) of those that are wired;
+    `lights` = (camera, in its band); `misfit` is why the recipe does not fit the machine, "" if it does.
+    """
 
     link: bool
     plc_alive: bool
@@ -27,16 +33,23 @@ class Facts:
     loaded: bool
     armed_is_loaded: bool
     cameras: tuple[tuple[str, bool, bool], ...]
+    inputs: tuple[tuple[str, bool], ...] = ()
+    lights: tuple[tuple[str, bool], ...] = ()
+    misfit: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """`code` is the fault's row in faults.py that applies while the condition is not met."""
+    """`code` is the fault's row in faults.py that applies while the condition is not met.
+
+    `key` names it in the catalogue, `subject` the camera it is about, `detail` fills its text.
+    """
 
     code: str
-    name: str
+    key: str
     met: bool
-    remedy: str
+    subject: str = ""
+    detail: str = ""
 
 
 def key_fits(mode: LineMode, authority: int) -> bool:
@@ -44,33 +57,29 @@ def key_fits(mode: LineMode, authority: int) -> bool:
     return authority in KEYS[mode]
 
 
-def conditions(facts: Facts) -> list[Condition]:
-    """Return every condition, in order; the first unmet one is what to look at first."""
-    right = not facts.link or facts.plc_right
+@functools.lru_cache(maxsize=8)
+def conditions(facts: Facts) -> tuple[Condition, ...]:
+    """Return every condition, in order; the first unmet one is what to look at first.
+
+    Asked hundreds of times a second and nearly always about the same facts.
+    """
     rows = [
-        Condition("PLC_LINK", "PLC connected", facts.link, "check the PLC's address, cable and supply"),
-        Condition("PLC_WRONG", "the right PLC with register map 1", right, "check $.wiring and plc_identity"),
-        Condition("PLC_LINK", "PLC heartbeat fresh", facts.plc_alive, "the PLC program must run"),
-        Condition("PLC_LINK", "epoch agreed", facts.epoch != 0, "the PLC must answer epoch_nonce"),
-        Condition(
-            "AUTHORITY",
-            "key switch fits the line mode",
-            not facts.link or facts.key_fits,
-            "turn the key switch `inspection authority`: LINEWARDEN for automatic, LEGACY for shadow and propose",
-        ),
-        Condition("RECORDER_LOST", "recorder connected", facts.recorder, "it restarts by itself; read its log"),
-        Condition("NO_RECORD", "rows are stored", facts.stored, "check the disk of the ledger"),
-        Condition("NOT_ARMED", "a batch is open", bool(facts.batch), "open a batch"),
-        Condition("VISION_LOST", "vision connected", facts.vision, "it restarts by itself; read its log"),
-        Condition("VISION_LOST", "bundle and recipe loaded", facts.loaded, "vision verifies and loads them"),
-        Condition(
-            "NOT_ARMED",
-            "bundle, recipe and configuration are the armed ones",
-            facts.armed_is_loaded or not facts.loaded,
-            "install the bundle, recipe and station file that this batch was opened with",
-        ),
+        Condition("PLC_LINK", "link", facts.link),
+        Condition("PLC_WRONG", "right_plc", not facts.link or facts.plc_right),
+        Condition("PLC_LINK", "heartbeat", facts.plc_alive),
+        Condition("PLC_LINK", "epoch", facts.epoch != 0),
+        Condition("AUTHORITY", "authority", not facts.link or facts.key_fits),
+        *(Condition(INPUTS[name], name, met) for name, met in facts.inputs),
+        Condition("RECORDER_LOST", "recorder", facts.recorder),
+        Condition("NO_RECORD", "stored", facts.stored),
+        Condition("NOT_ARMED", "batch", bool(facts.batch)),
+        Condition("VISION_LOST", "vision", facts.vision),
+        Condition("VISION_LOST", "loaded", facts.loaded),
+        Condition("NOT_ARMED", "armed", facts.armed_is_loaded or not facts.loaded),
+        Condition("ADMISSION", "admitted", not facts.misfit, detail=facts.misfit),
     ]
     for name, acquiring, synced in facts.cameras:
-        rows.append(Condition("CAMERA_LOST", f"camera {name} acquires", acquiring, "check its cable and supply"))
-        rows.append(Condition("CAMERA_UNSYNCED", f"camera {name} in step", synced, "wait for three matching edges"))
-    return rows
+        rows.append(Condition("CAMERA_LOST", "camera_acquires", acquiring, name, name))
+        rows.append(Condition("CAMERA_UNSYNCED", "camera_synced", synced, name, name))
+    rows += [Condition("LIGHT", "camera_lit", met, name, name) for name, met in facts.lights]
+    return tuple(rows)

@@ -4,17 +4,26 @@ The loop (loop.py) brings events and the time and owns the sockets. Way of one u
 (binding) -> Bound to vision -> Judged -> `_grant` -> `_closed` -> row.
 """
 
-from typing import Protocol
+from collections.abc import Iterable, Sequence
 
+from daemon.catalogue import catalogue
 from daemon.config import Station
 from daemon.line import binding, tracking
+from daemon.line.acts import Acts, Scene
 from daemon.line.arming import Arming, Pinned
 from daemon.line.conditions import Condition, Facts, conditions, key_fits
-from daemon.line.desk import PERMITTING, RUNNING, Desk
+from daemon.line.desk import RUNNING, Desk
+from daemon.line.grid import Grid
+from daemon.line.latches import LatchBook
+from daemon.line.oversight import Oversight
+from daemon.line.permits import Permits
+from daemon.line.post import Post
+from daemon.line.restart import begin
 from daemon.line.rows import Rows, permit_row, unit_row
 from daemon.line.stations import Stations, limits
-from daemon.line.summary import Summary
-from daemon.line.unit import Finish, seen
+from daemon.line.strays import Strays
+from daemon.line.summary import Summary, in_full
+from daemon.line.unit import CHANNELS, Finish, seen
 from daemon.messages import (
     Act,
     AlarmRow,
@@ -33,33 +42,16 @@ from daemon.messages import (
     Unbound,
     VisionFault,
 )
-from daemon.states import State
-from daemon.units import Evidence, LineMode, Reason, UnitId, ViewKey
+from daemon.states import Mode, State
+from daemon.units import Evidence, LineMode, Reason, UnitId
 from daemon.wire import Message
 from drivers import plc_link as wires
 from drivers.registers import RegisterMap
 
 DRIVE_NS = 4_000_000
 ORPHANS_NS = 15_000_000_000
+BELT_RUNS = 1
 MODES = {LineMode.SHADOW: 0, LineMode.PROPOSE: 1, LineMode.AUTOMATIC: 2}
-
-
-class Post(Protocol):
-    """The way to the other processes; False and None of it ever waits."""
-
-    @property
-    def vision_up(self) -> bool:
-        """True while vision is connected."""
-
-    @property
-    def recorder_up(self) -> bool:
-        """True while the recorder is connected."""
-
-    def to_vision(self, message: Message) -> None:
-        """Send, or drop when vision is away."""
-
-    def to_recorder(self, message: Message) -> bool:
-        """Send a row; False when it must be sent again later."""
 
 
 class Control:
@@ -72,12 +64,19 @@ class Control:
         self._post = post
         self._arming = Arming(pinned)
         self._rows = Rows(post.to_recorder)
-        self._desk = Desk()
+        self._oversight = Oversight(station)
+        self._permits = Permits(plc, self._rows, after_record=self._oversight.direct)
+        self._desk = Desk(self._oversight.overrides)
         self._stations = Stations(station)
+        self._grid = Grid(station)
         self._tracker = tracking.Tracker(limits(station, None), acting=station.mode is LineMode.AUTOMATIC)
+        self._acts = Acts(self._desk, self._oversight, self._tracker, self._arming)
+        self._texts = catalogue()
         self._summary = Summary()
         self._snapshot: wires.Snapshot | None = None
-        self._strays: list[int] = []
+        self._strays = Strays()
+        self.latches = LatchBook(registers.flags)
+        self._off_track = {registers.causes[name] for name in ("off_pocket", "lost", "stray_body")}
         self._orphans_since = 0
         self._next_drive_ns = 0
 
@@ -88,6 +87,7 @@ class Control:
 
     def event(self, event: wires.Event, now: int) -> None:
         """The PLC said something."""
+        self.latches.take(event)
         match event:
             case wires.Snapshot():
                 self._snapshotted(event, now)
@@ -97,7 +97,7 @@ class Control:
                 self._edge(event, now)
             case wires.Closed():
                 self._closed(event, now)
-            case wires.LinkUp():
+            case wires.LinkUp() | wires.EpochTaken():
                 self._ask_epoch()
             case wires.LinkDown():
                 self._desk.note("PLC_LINK", event.cause, now)
@@ -108,6 +108,8 @@ class Control:
                 self._plc_restarted(event, now)
             case wires.Overrun():
                 self._overrun(event, now)
+            case wires.Remark():
+                self._desk.alarm("PLC_STRANGER", event.text, now, quiet=True)
 
     def _ask_epoch(self) -> None:
         self._plc.ask_epoch(self._summary.last_epoch + 1)
@@ -116,21 +118,20 @@ class Control:
         before, self._snapshot = self._snapshot, snapshot
         if before:
             self._stations.speed(before, snapshot)
-        strays = [snapshot.registers[name] for name in ("stray_pass", "stray_chute")]
-        unexplained = [0, strays[1]] if self._desk.state in RUNNING else strays
-        old, self._strays = self._strays or unexplained, strays
-        passed, chute = ((new - was) & 0xFFFF for new, was in zip(strays, old, strict=True))
-        commands, nobodys = self._tracker.stray_pass(passed, now)
-        self._do([*commands, *self._tracker.stray_chute(chute, now)], now)
-        if nobodys and self._arming.batch:
-            self._desk.alarm("ESCAPED", f"{nobodys} bodies passed that are no unit's", now)
+        if self._oversight.snapshot(snapshot, self._desk.state):
+            self._desk.note("CLEARED", "the empty-line run saw nothing", now)
+        for news in self._strays.take(snapshot, self._desk.state in RUNNING):
+            commands, nobodys = self._tracker.stray_pass(news.passed, now, news.lane)
+            self._do([*commands, *self._tracker.stray_chute(news.chute, now, news.lane)], now)
+            if nobodys and self._arming.batch:
+                self._desk.alarm("ESCAPED", f"{nobodys} bodies passed that are no unit's", now)
 
     def _plc_restarted(self, event: wires.PlcRestarted, now: int) -> None:
         self._desk.alarm("PLC_MEMORY" if event.memory_lost else "PLC_RESTARTED", "new epoch", now)
         for name in self._stations.names:
             self._decide(name, self._stations.binder(name).plc_restarted(), now)
         self._do(self._tracker.void_all(Reason.LINE_FAULT), now)
-        self._strays = [0, 0]
+        self._strays.forget()
         if event.memory_lost:
             self._tracker.memory_lost()
             self._orphans_since = now
@@ -145,6 +146,7 @@ class Control:
         unit = UnitId(event.epoch, event.lane, event.number)
         if not self._arming.concerns(unit):
             return
+        self._grid.created(unit, event.encoder)
         self._summary.created(unit)
         stale = unit.epoch != self._plc.epoch
         refuse = Reason.LINE_DOWN if stale else self._refusal(now)
@@ -154,15 +156,20 @@ class Control:
         name = self._stations.at(event.station)
         unit = UnitId(event.epoch, event.lane, event.number) if event.number else None
         if unit:
-            self._tracker.edge(unit, ViewKey(name, 0, event.shot), event.at_ns)
+            for member, view in self._grid.served(name, unit, event.shot, event.encoder):
+                self._tracker.edge(member, view, event.at_ns)
         edge = binding.Edge(event.k, unit, event.shot, event.at_ns, event.uncertainty_ns)
         self._decide(name, self._stations.binder(name).edge(edge, now), now)
 
     def _closed(self, event: wires.Closed, now: int) -> None:
         unit = UnitId(event.epoch, event.lane, event.number)
+        told = seen(unit, event.flags, self._flags, event.at_ns)
+        if event.cause in self._off_track:
+            self._desk.alarm("OFF_TRACK", f"unit {unit}", now, quiet=True)
+        if told.chute or told.passed:
+            self._alarm(self._oversight.sighted(told), now)
         if not self._arming.concerns(unit):
             return
-        told = seen(unit, event.flags, self._flags, event.at_ns)
         self._summary.created(unit)
         self._do(self._tracker.closed(told, self._arming.permitted(unit)), now)
 
@@ -175,6 +182,7 @@ class Control:
                 self._do(self._tracker.judged(message, now, self._refusal(now)), now)
             case Stored():
                 self._rows.stored(message.seq)
+                self._permits.stored(message.seq)
             case CameraState():
                 self._camera_state(message.camera, message.session if message.acquiring else 0, now)
             case FrameLost():
@@ -183,7 +191,7 @@ class Control:
                 self._arming.loaded = message
                 self._configure()
             case VisionFault():
-                self._desk.alarm("VISION_FAULT", f"{message.code} {message.text}", now, quiet=True)
+                self._desk.alarm(*self._oversight.vision_fault(message, now), now, quiet=True)
             case Resume():
                 self._resumed(message)
             case Arm():
@@ -207,12 +215,10 @@ class Control:
 
     def act(self, act: Act, now: int) -> Answer:
         """A person, or a machine on his behalf, acts."""
-        if not act.reason or not act.actor:
-            return Answer(False, "an act needs an actor and a reason")
-        if act.kind == "start" and not self._arming.batch:
-            return Answer(False, "no batch is open: open one with the recorder first")
-        text = self._desk.act(act.kind, now, act.actor)
-        return Answer(not text, text or f"{act.kind}: {self._desk.state.name}")
+        runs = bool(self._snapshot and self._snapshot.registers["plc_state"] & BELT_RUNS)
+        answer, commands = self._acts.act(act, Scene(self._found(now), runs, self._flags["permitted"], now))
+        self._do(commands, now)
+        return answer
 
     def _resumed(self, resume: Resume) -> None:
         self._arming.resume(resume)
@@ -223,10 +229,13 @@ class Control:
     def _armed(self, arm: Arm, now: int) -> None:
         if arm.batch != self._arming.batch:
             self._summary.new_batch()
-        goes_on = self._arming.take(arm)
+            self._oversight.reset()
+        first = not self._arming.ready
+        self._arming.take(arm)
+        self._oversight.armed(arm.recipe)
         self._configure()
-        if goes_on:
-            self._desk.resume(now)
+        if first and arm.batch:
+            begin(self._desk, self._oversight, self._arming.told, now)
 
     def _camera_state(self, camera: str, session: int, now: int) -> None:
         if camera in self._stations.names:
@@ -242,13 +251,14 @@ class Control:
         for decision in decisions:
             match decision:
                 case binding.Bind():
-                    view = ViewKey(camera, 0, decision.shot)
-                    refused = self._tracker.bound(decision.unit, view, decision.evidence)
-                    self._do(refused, now)
-                    if not refused:
-                        self._post.to_vision(Bound(decision.unit, view, decision.evidence.key))
+                    for unit, view in self._grid.members(camera, decision.unit, decision.shot):
+                        refused = self._tracker.bound(unit, view, decision.evidence)
+                        self._do(refused, now)
+                        if not refused:
+                            self._post.to_vision(Bound(unit, view, decision.evidence.key))
                 case binding.Missing():
-                    self._do(self._tracker.missing(decision.unit, decision.reason), now)
+                    for unit, _ in self._grid.members(camera, decision.unit, decision.shot):
+                        self._do(self._tracker.missing(unit, decision.reason), now)
                 case binding.Stray():
                     self._post.to_vision(Unbound(decision.key))
                     if self._desk.state is State.EXECUTE and decision.cause != binding.SYNC_SHOT:
@@ -256,35 +266,35 @@ class Control:
                 case binding.Unsynced():
                     self._desk.alarm("CAMERA_UNSYNCED", f"{camera}: {decision.cause}", now, quiet=True)
                     self._do(self._tracker.distrust(camera), now)
-                case binding.Synced():
-                    pass
 
     def _do(self, commands: list[tracking.Command], now: int) -> None:
         for command in commands:
             match command:
                 case tracking.Grant():
-                    self._grant(command, now)
+                    self._permits.grant(permit_row(command, self._arming.arm), now)
+                    self._summary.permitted(command.stages)
                 case tracking.WouldPermit():
                     self._summary.permitted(command.stages)
                 case tracking.Revoke():
-                    self._plc.revoke(command.unit.lane, command.unit.number)
+                    self._permits.revoke(command.unit)
+                case tracking.Divert():
+                    self._plc.divert(command.unit.lane, command.unit.number, CHANNELS[command.channel])
+                case tracking.Misplaced():
+                    self._desk.alarm("WRONG_CHANNEL", f"{command.unit} in {command.channel}", now, quiet=True)
                 case tracking.Forget():
-                    self._post.to_vision(Unbound(command.key))
+                    self._post.to_vision(Unbound(command.key, command.region))
                 case Finish():
                     self._finish(command, now)
                 case tracking.Escape():
                     self._desk.alarm("ESCAPED", f"unit {command.unit}: {command.cause}", now)
-
-    def _grant(self, grant: tracking.Grant, now: int) -> None:
-        self._plc.permit(grant.unit.lane, grant.unit.number)
-        self._rows.put(permit_row(grant, self._arming.arm), now)
-        self._summary.permitted(grant.stages)
 
     def _finish(self, finish: Finish, now: int) -> None:
         row = unit_row(finish, self._arming.arm)
         self._arming.recorded(finish.unit)
         self._rows.put(row, now)
         self._summary.finished(row)
+        self._desk.turned_away += finish.reason is not Reason.NONE
+        self._alarm(self._oversight.finished(finish, row.defect), now)
         if finish.reason is Reason.TOO_CLOSE:
             self._desk.alarm("TOO_CLOSE", str(finish.unit), now, quiet=True)
 
@@ -306,11 +316,26 @@ class Control:
         if self._stations.waits:
             self._plc.hurry()
 
+    def _alarm(self, found: Iterable[tuple[str, str]], now: int) -> None:
+        for code, text in found:
+            self._desk.alarm(code, text, now)
+
     def _drive(self, now: int) -> None:
         """Let the conditions move the line state, and tell PLC and recorder."""
-        bits = self._desk.drive(self._found(now), self._stations.synced, not len(self._tracker), now)
-        self._plc.command(bits, MODES[self._station.mode], self._desk.state)
+        found, clearing = self._found(now), self._oversight.clearance.pending
+        bits = self._desk.drive(found, self._stations.synced, not len(self._tracker), now, clearing=clearing)
+        if self._oversight.takes_back(self._desk.state, found):
+            self._take_back(now)
+        mode = MODES[self._station.mode if self._desk.mode is Mode.PRODUCTION else LineMode.SHADOW]
+        self._plc.command(bits, mode, self._desk.state, self._desk.lamps(self._plc.alive(now)))
         self._report(now)
+
+    def _take_back(self, now: int) -> None:
+        """Nothing that is in the machine may be accepted any more."""
+        commands = self._tracker.revoke_all(Reason.LINE_FAULT)
+        if any(isinstance(command, tracking.Revoke) for command in commands):
+            self._desk.alarm("PERMITS_REVOKED", f"{len(self._tracker)} units under way", now)
+        self._do(commands, now)
 
     def _report(self, now: int) -> None:
         """Alarms and the PLC's totals go on record; the totals before a change of state, so that it closes on them."""
@@ -320,12 +345,13 @@ class Control:
         for totals in self._summary.totals(self._snapshot, now, bool(self._desk.fresh)):
             self._rows.put(totals, now)
         for alarm in self._desk.fresh:
-            self._rows.put(AlarmRow(0, alarm.at_ns, alarm.code, alarm.text, alarm.state.name, None), now)
+            text = self._texts.sentence(alarm.code, alarm.text)
+            self._rows.put(AlarmRow(0, alarm.at_ns, alarm.code, text, alarm.state.name, None), now)
         self._desk.fresh.clear()
 
     def _refusal(self, now: int) -> Reason | None:
         """Why no permit may be given at this moment, or None."""
-        if self._desk.state not in PERMITTING or not self._plc.epoch or not self._plc.alive(now):
+        if not self._desk.permits or self._oversight.barred or not self._plc.epoch or not self._plc.alive(now):
             return Reason.LINE_FAULT
         facts = self._facts(now)
         if not (facts.plc_right and facts.key_fits):
@@ -340,6 +366,7 @@ class Control:
         if loaded and self._arming.armed_is_loaded:
             self._stations.limit(loaded.window_ms, loaded.min_gap_mm)
             self._tracker.configure(limits(self._station, loaded))
+            self._oversight.configure(loaded)
 
     def _facts(self, now: int) -> Facts:
         registers = self._snapshot.registers if self._snapshot else {}
@@ -357,13 +384,17 @@ class Control:
             loaded=self._arming.loaded is not None,
             armed_is_loaded=self._arming.armed_is_loaded,
             cameras=self._stations.facts(),
+            inputs=self._oversight.inputs(),
+            lights=self._oversight.lights(now),
+            misfit=self._oversight.misfit,
         )
 
-    def _found(self, now: int) -> list[Condition]:
+    def _found(self, now: int) -> Sequence[Condition]:
         return conditions(self._facts(now))
 
     def status(self, now: int) -> Status:
         """Return the snapshot that `linewarden status` shows."""
         key_switch = self._snapshot.registers["authority"] if self._snapshot else None
         facts, bundle = self._facts(now), self._arming.bundle_name
-        return self._summary.status(self._desk, facts, self._station.mode, key_switch, bundle, len(self._rows))
+        told = self._summary.status(self._desk, facts, self._station.mode, key_switch, bundle, len(self._rows))
+        return in_full(told, self._desk, self._oversight, self._tracker.in_machine(), now)

@@ -61,6 +61,8 @@ class Line:
                 self._control.hello(message.process)
             case Act():
                 self._peers.answer(peer, self._control.act(message, now))
+            case Ask(what="latches"):
+                self._peers.answer(peer, self._control.latches.all())
             case Ask():
                 status = msgspec.structs.replace(self._control.status(now), loop_us=self._lateness.take())
                 self._peers.answer(peer, status)

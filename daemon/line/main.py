@@ -24,7 +24,7 @@ def build(path: Path, runtime: Path) -> Line:
     def pinned(bundle: str, recipe: str) -> str:
         return config.configuration_digest(digest, bundle, recipe, registers.digest, config.release())
 
-    return Line(station, runtime, Plc(open_link(station), registers, settings(station)), registers, pinned)
+    return Line(station, runtime, Plc(open_link(station, path), registers, settings(station)), registers, pinned)
 
 
 def main(path: Path) -> int:

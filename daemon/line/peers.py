@@ -15,6 +15,7 @@ from daemon.messages import (
     FrameSeen,
     Hello,
     Judged,
+    Latches,
     Loaded,
     Resume,
     Status,
@@ -84,7 +85,7 @@ class Peers:
             return False
         return True
 
-    def answer(self, peer: Peer, message: Answer | Status) -> None:
+    def answer(self, peer: Peer, message: Answer | Status | Latches) -> None:
         self._send(peer, message)
 
     def close(self) -> None:

@@ -29,10 +29,11 @@ class Rows:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def put(self, row: Row, now_ns: int) -> None:
-        """Number a row; it stays here until the recorder says that it is durable."""
+    def put(self, row: Row, now_ns: int) -> int:
+        """Number a row and return the number; it stays here until the recorder says that it is durable."""
         self._seq += 1
         self._waiting.append((self._seq, now_ns, msgspec.structs.replace(row, seq=self._seq)))
+        return self._seq
 
     def pump(self) -> None:
         """Send what was not sent yet, in order, as far as the recorder takes it. Called every turn of the loop."""

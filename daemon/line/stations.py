@@ -4,6 +4,8 @@ from daemon.config import Station
 from daemon.line import tracking
 from daemon.line.binding import Binder, Settings
 from daemon.messages import Loaded
+from daemon.views import spacing_mm
+from drivers.gate.plc_carrier import Carrier
 from drivers.plc_link import Snapshot
 from drivers.registers import signed_delta
 
@@ -20,10 +22,11 @@ class Stations:
     def __init__(self, station: Station) -> None:
         self._cameras = {camera.name: camera for camera in station.cameras}
         self._by_station = {camera.station: camera.name for camera in station.cameras}
-        self._binders = {name: Binder(self._settings(name, SLOWEST_NS)) for name in self._cameras}
+        self._windows = dict.fromkeys(self._cameras, SLOWEST_NS)
+        self._binders = {name: Binder(self._settings(name)) for name in self._cameras}
         self._counts_per_mm = station.geometry.counts_per_mm
         self._window_ms, self._min_gap_mm = SLOWEST_NS / 1e6, 0.0
-        self._window_ns = SLOWEST_NS
+        self._quarter_ns = SLOWEST_NS
         self._mark: Snapshot | None = None
         self._counts_per_ns = 0.0
         self.sessions = dict.fromkeys(self._cameras, 0)
@@ -55,7 +58,7 @@ class Stations:
     def limit(self, window_ms: float, min_gap_mm: float) -> None:
         """Take the recipe's window and minimum gap."""
         self._window_ms, self._min_gap_mm = window_ms, min_gap_mm
-        self._apply(self._window_ns)
+        self._apply(self._quarter_ns)
 
     def speed(self, before: Snapshot, now: Snapshot) -> None:
         """Follow the belt: W is a quarter of the minimum gap at its present speed, at most the recipe's window."""
@@ -81,27 +84,38 @@ class Stations:
             binder.feed(until_ns)
 
     def _apply(self, quarter_gap_ns: int) -> None:
-        window = min(quarter_gap_ns, int(self._window_ms * 1e6), SLOWEST_NS)
-        window = max(window, FASTEST_NS)
-        if abs(window - self._window_ns) * 20 <= self._window_ns:
-            return
-        self._window_ns = window
+        self._quarter_ns = quarter_gap_ns
         for name, binder in self._binders.items():
-            binder.configure(self._settings(name, window))
+            window, before = self._window(name), self._windows[name]
+            if abs(window - before) * 20 > before:
+                self._windows[name] = window
+                binder.configure(self._settings(name))
 
-    def _settings(self, name: str, window_ns: int) -> Settings:
-        return Settings(window_ns, int(self._cameras[name].frame_timeout_ms * WAIT_FACTOR_NS))
+    def _window(self, name: str) -> int:
+        """W of a camera; several shots of a unit come closer to each other than two units do."""
+        gap_mm = self._min_gap_mm
+        share = spacing_mm(self._cameras[name], gap_mm) / gap_mm if gap_mm else 1.0
+        return max(min(int(self._quarter_ns * share), int(self._window_ms * 1e6), SLOWEST_NS), FASTEST_NS)
+
+    def _settings(self, name: str) -> Settings:
+        return Settings(self._windows[name], int(self._cameras[name].frame_timeout_ms * WAIT_FACTOR_NS))
 
 
 def limits(station: Station, loaded: Loaded | None) -> tracking.Settings:
     """Return what the tracker needs of station and recipe; before a recipe is loaded nothing can be accepted."""
     geometry = station.geometry
+    carrier = geometry.carrier
     lead, scale = geometry.ejector_lead_mm, geometry.counts_per_mm
     return tracking.Settings(
         views=frozenset(loaded.views if loaded else ()),
         bundle=loaded.bundle if loaded else "",
-        min_gap_counts=int((loaded.min_gap_mm if loaded else 0.0) * scale),
+        min_gap_counts=int(
+            max(loaded.min_gap_mm if loaded else 0.0, getattr(station.wiring, "min_gap_mm", 0.0)) * scale
+        ),
         decision_counts=int((geometry.gate_mm - lead) * scale),
         margin_counts=int(lead * scale),
+        sampling_every=loaded.sampling_every if loaded else 0,
+        max_gap_counts=int((loaded.max_gap_mm if loaded else 0.0) * scale),
+        carrier=Carrier(carrier.pockets, round(carrier.pockets * carrier.pitch_mm * scale)) if carrier else None,
         latency_ns=int(min(loaded.max_latency_ms if loaded else LATENCY_MS, LATENCY_MS) * 1e6),
     )

@@ -1,18 +1,26 @@
 """What the line can say about the open batch at any moment: counts, recent units, latency, the PLC's totals."""
 
+import itertools
 from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from daemon.line.conditions import Facts, conditions
+import msgspec
+
+from daemon.catalogue import catalogue
+from daemon.line.alarms import Alarm
+from daemon.line.conditions import Condition, Facts, conditions
 from daemon.line.desk import Desk
-from daemon.messages import PlcTotals, Status, UnitRow
+from daemon.line.firstout import Cause
+from daemon.line.oversight import Oversight
+from daemon.messages import AlarmLine, PlcTotals, Status, UnitRow
 from daemon.units import Authority, LineMode, Outcome, Reason, Stages, UnitId
 from drivers.plc_link import Snapshot
 
 TOTALS_NS = 100_000_000
 RECENT = 12
 LATENCIES = 1000
+LISTED = 64
 
 
 @dataclass(slots=True)
@@ -91,6 +99,7 @@ class Summary:
         self, desk: Desk, facts: Facts, mode: LineMode, key_switch: int | None, bundle: str, unstored: int
     ) -> Status:
         """Return the snapshot that `linewarden status`, `why` and the live view show."""
+        found = conditions(facts)
         counts = {"in": self.units_in, **{outcome.value: self.counts[outcome] for outcome in Outcome}}
         steps = {n: "in step" if step else "out of step" if on else "absent" for n, on, step in facts.cameras}
         return Status(
@@ -99,14 +108,57 @@ class Summary:
             authority=Authority(key_switch).name if key_switch in set(Authority) else "unknown",
             batch=facts.batch,
             epoch=facts.epoch,
-            first_out=desk.first_out,
-            conditions=[(c.name, c.met, c.remedy) for c in conditions(facts)],
+            first_out=_sentence(desk.stops.first),
+            conditions=[_told(c) for c in found],
+            condition_keys=[(c.key, c.detail) for c in found],
             counts=counts,
             reasons={reason.value: n for reason, n in self.reasons.items()},
-            alarms=[(a.at_ns, a.code, a.text) for a in desk.alarms],
+            alarms=[(a.at_ns, a.code, catalogue().sentence(a.code, a.text)) for a in desk.alarms],
             recent=[(str(r.unit), r.outcome.value, r.reason.value, r.defect) for r in self.recent],
             latency_ms=self.latency_ms(),
             cameras=steps,
             unstored=unstored,
             bundle=bundle,
         )
+
+
+def in_full(status: Status, desk: Desk, oversight: Oversight, tracked: list[UnitId], now: int) -> Status:
+    """Add what a person needs who has to bring the line back: causes, alarms, units in the machine, clearance."""
+    units = [*oversight.earlier.units, *tracked]
+    return msgspec.structs.replace(
+        status,
+        unit_mode=desk.mode.name.lower(),
+        stopped=desk.stops.stopped,
+        causes=[(cause.at_ns, cause.code, cause.detail) for cause in desk.stops.causes],
+        latched=sorted(desk.latched),
+        reset_owed=desk.reset_owed,
+        in_machine=[str(unit) for unit in units[:LISTED]],
+        units_in_machine=len(units),
+        empty_run=oversight.clearance.why,
+        behind_gate=oversight.earlier.behind_gate,
+        standing=[_line(alarm) for alarm in itertools.islice(desk.book.shown(), LISTED)],
+        lamps=" ".join(str(lamp.name).lower() for lamp in desk.lamps(alive=True)),
+        now_ns=now,
+    )
+
+
+def _line(alarm: Alarm) -> AlarmLine:
+    return AlarmLine(
+        name=alarm.name,
+        code=alarm.code,
+        state=alarm.state.value,
+        since_ns=alarm.since_ns,
+        count=alarm.count,
+        text=alarm.text,
+        who=alarm.who,
+        until_ns=alarm.until_ns,
+    )
+
+
+def _sentence(cause: Cause | None) -> str:
+    return catalogue().sentence(cause.code, cause.detail) if cause else ""
+
+
+def _told(condition: Condition) -> tuple[str, bool, str]:
+    entry = catalogue().condition(condition.key, condition.detail)
+    return entry.text, condition.met, entry.remedy

@@ -6,12 +6,17 @@ from dataclasses import dataclass, field
 
 from daemon.messages import Judged
 from daemon.units import Channel, FrameKey, Outcome, Reason, Stages, UnitId, Verdict, ViewKey
+from drivers.registers import CHANNEL_MASK, CHANNEL_SHIFT
+
+CHANNELS = {Channel.CRITICAL: 0, Channel.COSMETIC: 1, Channel.GREY: 2, Channel.SAMPLE: 3}
+"""Numbers of the register map; 0 is also what silence means."""
 
 
 class Permit(enum.Enum):
-    """State of a unit's permit as far as the line knows."""
+    """State of a unit's permit as far as the line knows. WITHHELD: good, and taken as a sample."""
 
     NONE = enum.auto()
+    WITHHELD = enum.auto()
     GRANTED = enum.auto()
     REVOKED = enum.auto()
     SPENT = enum.auto()
@@ -29,6 +34,7 @@ class Seen:
     phantom: bool
     flags: int
     at_ns: int
+    channel: int = 0
 
 
 def seen(unit: UnitId, flags: int, bits: Mapping[str, int], at_ns: int) -> Seen:
@@ -43,12 +49,16 @@ def seen(unit: UnitId, flags: int, bits: Mapping[str, int], at_ns: int) -> Seen:
         phantom=on["phantom"],
         flags=flags,
         at_ns=at_ns,
+        channel=flags >> CHANNEL_SHIFT & CHANNEL_MASK,
     )
 
 
 @dataclass(slots=True)
 class TrackedUnit:
-    """Owned by the Tracker. `reason` None: nothing speaks against it so far. Times ns, `encoder` counts."""
+    """Owned by the Tracker. `reason` None: nothing speaks against it so far. Times ns, `encoder` counts.
+
+    `roles` and `edges` are the views of the recipe that were bound and that were triggered.
+    """
 
     id: UnitId
     created_ns: int
@@ -56,10 +66,12 @@ class TrackedUnit:
     reason: Reason | None = None
     permit: Permit = Permit.NONE
     views: dict[ViewKey, FrameKey] = field(default_factory=dict)
+    roles: set[ViewKey] = field(default_factory=set)
     edges: set[ViewKey] = field(default_factory=set)
     last_edge_ns: int = 0
     judged: Judged | None = None
     permit_ns: int = 0
+    channel: Channel = Channel.NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +95,9 @@ def outcome_of(entry: TrackedUnit, seen: Seen) -> tuple[Outcome, Reason]:
     if seen.passed:
         released = seen.permitted and not seen.chute and entry.permit in (Permit.GRANTED, Permit.SPENT)
         return (Outcome.ACCEPTED, Reason.NONE) if released else (Outcome.ESCAPED, reason)
+    if seen.chute and entry.permit is Permit.WITHHELD and not entry.reason:
+        taken = seen.channel == CHANNELS[Channel.SAMPLE]
+        return (Outcome.SAMPLED, Reason.NONE) if taken else (Outcome.REJECTED, Reason.MISMATCH)
     if seen.chute:
         doubtful = entry.judged and entry.judged.verdict is Verdict.UNDECIDED and reason is Reason.DOUBTFUL
         return (Outcome.UNDECIDED if doubtful else Outcome.REJECTED), reason
@@ -123,8 +138,20 @@ def stages_of(entry: TrackedUnit, closed_ns: int) -> Stages:
 
 def channel_of(finish: Finish) -> tuple[Channel, str]:
     """Return (reject channel, defect code) of a closed unit."""
-    if finish.outcome is Outcome.ACCEPTED:
-        return Channel.NONE, ""
-    if finish.judged and finish.reason in (Reason.DEFECT, Reason.DOUBTFUL):
-        return finish.judged.channel, finish.judged.defect
-    return Channel.GREY, ""
+    if finish.outcome in (Outcome.ACCEPTED, Outcome.SAMPLED):
+        return (Channel.NONE if finish.outcome is Outcome.ACCEPTED else Channel.SAMPLE), ""
+    defect = finish.judged.defect if finish.judged and finish.reason in (Reason.DEFECT, Reason.DOUBTFUL) else ""
+    return _channel(finish.judged), defect
+
+
+def channel_for(entry: TrackedUnit) -> Channel:
+    """Return where the PLC is told to put a unit that will not be accepted."""
+    sampled = entry.permit is Permit.WITHHELD and not entry.reason
+    return Channel.SAMPLE if sampled else _channel(entry.judged)
+
+
+def _channel(judged: Judged | None) -> Channel:
+    """A defect goes where the recipe wants it, what nobody judged to the doubtful ones."""
+    if judged is None or judged.verdict is Verdict.ACCEPT:
+        return Channel.GREY
+    return judged.channel if judged.channel in (Channel.COSMETIC, Channel.GREY) else Channel.CRITICAL

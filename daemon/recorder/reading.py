@@ -18,6 +18,7 @@ from daemon.recorder.batch import (
     Rules,
     Run,
     Totals,
+    subtract,
 )
 from daemon.recorder.rows import permit_row
 from daemon.units import JudgedView, Outcome, UnitId
@@ -37,6 +38,10 @@ UNION SELECT epoch, lane FROM gap WHERE batch = :batch UNION SELECT epoch, lane 
 TOTALS = """SELECT created - created_before, max(passed - passed_before, 0), max(diverted - diverted_before, 0),
   first, last
 FROM plc_totals WHERE batch = ? AND epoch = ? AND lane = ?"""
+KNOWN = """SELECT coalesce(min(first), 0), coalesce(max(last), 0) FROM (
+  SELECT first, last FROM plc_totals WHERE batch = :batch AND epoch = :epoch AND lane = :lane AND first > 0
+  UNION ALL SELECT min(number), max(number) FROM unit WHERE batch = :batch AND epoch = :epoch AND lane = :lane
+  UNION ALL SELECT min(number), max(number) FROM permit WHERE batch = :batch AND epoch = :epoch AND lane = :lane)"""
 RUNS = """SELECT min(number), max(number) FROM (
   SELECT number, number - row_number() OVER (ORDER BY number) AS island
   FROM unit WHERE batch = ? AND epoch = ? AND lane = ?)
@@ -59,7 +64,7 @@ ANY_ROW = (
 )
 STATE = "SELECT state FROM alarm WHERE batch = ? AND code = 'STATE' ORDER BY rowid DESC LIMIT 1"
 REVOKED = """SELECT coalesce(max(at_ns), 0) FROM alarm WHERE batch = ?
-AND code IN ('CAMERA_UNSYNCED', 'TOO_CLOSE', 'ESCAPED')"""
+AND code IN ('CAMERA_UNSYNCED', 'TOO_CLOSE', 'ESCAPED', 'PERMITS_REVOKED')"""
 RUNNING = frozenset(state.name for state in states.RUNNING)
 STRAY = """SELECT count(*) FROM unit WHERE epoch = ? AND lane = ? AND outcome = 'accepted'
 AND batch NOT IN (SELECT id FROM batch)"""
@@ -96,10 +101,24 @@ def resume(db: sqlite3.Connection) -> Resume:
     name, since = found
     newest = [UnitId(*row) for row in db.execute(RECORDED, (RESUMED_UNITS,))]
     any_row = bool(db.execute(ANY_ROW, {"batch": name}).fetchone()[0])
-    running = any_row and line_state(db, name) in ("", *RUNNING)
+    state = line_state(db, name)
+    running = any_row and state in ("", *RUNNING)
     (revoked_ns,) = db.execute(REVOKED, (name,)).fetchone()
     permits = [row for row in permits_without_unit(db, name) if row.stages.permit_ns > revoked_ns]
-    return Resume(last_epoch(db), permits, since, newest, running)
+    missing, permitted = without_row(db, name)
+    return Resume(last_epoch(db), permits, since, newest, running, state, missing, permitted)
+
+
+def without_row(db: sqlite3.Connection, name: str) -> tuple[list[UnitId], int]:
+    """Return the newest numbers given in a batch that have no unit row, and how many of these have a permit."""
+    missing: list[UnitId] = []
+    for epoch, lane in db.execute(LANES, {"batch": name}).fetchall():
+        first, last = db.execute(KNOWN, {"batch": name, "epoch": epoch, "lane": lane}).fetchone()
+        rows = [Run(*run) for run in db.execute(RUNS, (name, epoch, lane))]
+        rest = subtract((Run(first, last),), rows) if last else ()
+        missing += [UnitId(epoch, lane, number) for run in rest for number in range(run.first, run.last + 1)]
+    newest = sorted(missing)[-RESUMED_UNITS:]
+    return newest, len({permit.unit for permit in permits_without_unit(db, name)} & set(newest))
 
 
 def line_state(db: sqlite3.Connection, name: str) -> str:

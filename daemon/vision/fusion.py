@@ -2,8 +2,8 @@
 
 Rules of this file:
   1. Only `line` says which frame shows which unit (`Bound`); nothing is inferred from the order of arrival.
-  2. A frame is credited once, to one view of one unit. A contradiction about a frame or a view spoils every unit in it:
-     they are never judged, and silence rejects them.
+  2. A sight (a frame, or one region of a frame that shows several units) is credited once, to one view of one unit. A
+     contradiction about a sight or a view spoils every unit in it: they are never judged, and silence rejects them.
   3. A frame of another session than its camera's present one is never credited.
   4. A unit is judged once. What waits too long is dropped.
 """
@@ -21,12 +21,17 @@ UNBOUND_NS = 2_000_000_000
 BOUND_NS = 60_000_000_000
 REMEMBERED = 8192
 
+WHOLE = -1
+
 K = TypeVar("K", bound=Hashable)
+Sight = tuple[FrameKey, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """One frame after its model ran. `scores` is empty where the engine failed; `inference_ns` is a duration."""
+    """One frame, or one `region` of it, after its model ran. `scores` is empty where the engine failed or the light was
+    out of its band (not `lit`); `inference_ns` is a duration.
+    """
 
     key: FrameKey
     device_ts: int
@@ -35,13 +40,16 @@ class Looked:
     frame_ns: int
     inferred_ns: int
     inference_ns: int
+    lit: bool = True
+    region: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """This frame will not be judged (any more): nothing of it needs to be held."""
+    """This sight will not be judged (any more): nothing of it needs to be held."""
 
     key: FrameKey
+    region: int = 0
 
 
 Command = Judged | Drop
@@ -52,7 +60,7 @@ class _Open:
     """A unit of which at least one view is bound."""
 
     since_ns: int
-    keys: dict[ViewKey, FrameKey] = field(default_factory=dict)
+    sights: dict[ViewKey, Sight] = field(default_factory=dict)
 
 
 class _Memory(Generic[K]):
@@ -73,82 +81,97 @@ class _Memory(Generic[K]):
 class Fusion:
     """Owned by thread `infer`. Every method returns what follows, in order."""
 
-    def __init__(self, rules: Rules, bundle: str) -> None:
+    def __init__(self, rules: Rules, bundle: str, looks: Mapping[str, str] | None = None) -> None:
+        """`looks`: which view of the recipe each camera takes; a camera that is not in it takes that of its name."""
+        self._looks = looks or {}
         self._rules = rules
         self._bundle = bundle
         self._sessions: dict[str, int] = {}
-        self._frames: dict[FrameKey, Looked] = {}
-        self._bindings: dict[FrameKey, tuple[UnitId, ViewKey]] = {}
+        self._frames: dict[Sight, Looked] = {}
+        self._bindings: dict[Sight, tuple[UnitId, ViewKey]] = {}
         self._units: dict[UnitId, _Open] = {}
         self._closed_units: _Memory[UnitId] = _Memory()
-        self._spent_keys: _Memory[FrameKey] = _Memory()
+        self._spent: _Memory[Sight] = _Memory()
 
     def session(self, camera: str, session: int) -> list[Command]:
         """A new acquisition of `camera` began: frames and bindings of the earlier one are void."""
         self._sessions[camera] = session
-        keys = {key for key in (*self._frames, *self._bindings) if key.camera == camera and key.session != session}
-        return [command for key in sorted(keys) for command in self._void(key)]
+        known = {*self._frames, *self._bindings}
+        sights = {sight for sight in known if sight[0].camera == camera and sight[0].session != session}
+        return [command for sight in sorted(sights) for command in self._void(sight)]
 
     def line_lost(self) -> list[Command]:
         """The connection to `line` ended: its bindings are void, the next one begins another epoch."""
         return [command for unit in list(self._units) for command in self._spoil(unit)]
 
     def looked(self, frame: Looked, now_ns: int) -> list[Command]:
-        """A frame was inferred."""
-        key = frame.key
-        if self._sessions.get(key.camera) != key.session or key in self._spent_keys:
-            return [Drop(key)]
-        if key in self._frames:
-            return self._void(key)
-        self._frames[key] = frame
-        binding = self._bindings.get(key)
+        """A frame, or one region of it, was inferred."""
+        sight = (frame.key, frame.region)
+        if self._sessions.get(frame.key.camera) != frame.key.session or self._is_spent(sight):
+            return [Drop(*sight)]
+        if sight in self._frames:
+            return self._void(sight)
+        self._frames[sight] = frame
+        binding = self._bindings.get(sight)
         return self._judge_if_whole(binding[0], now_ns) if binding else []
 
     def bound(self, message: Bound, now_ns: int) -> list[Command]:
         """`line` says which unit and view a frame shows; may come before or after the frame."""
-        unit, view, key = message.unit, message.view, message.key
-        known = self._bindings.get(key)
+        unit, view, sight = message.unit, message.view, (message.key, message.view.region)
+        known = self._bindings.get(sight)
         if known == (unit, view):
             return []
-        spent = key in self._spent_keys or view not in self._rules.limits or view.camera != key.camera
-        if known or spent or view in self._keys_of(unit):
-            return [*self._void(key), *self._spoil(unit)]
+        camera = message.key.camera
+        foreign = view.role not in self._rules.limits or view.camera != self._looks.get(camera, camera)
+        if known or foreign or self._is_spent(sight) or self._has(unit, view):
+            return [*self._void(sight), *self._spoil(unit)]
         if unit in self._closed_units:
-            return self._void(key)
-        self._bindings[key] = (unit, view)
-        self._units.setdefault(unit, _Open(now_ns)).keys[view] = key
+            return self._void(sight)
+        self._bindings[sight] = (unit, view)
+        self._units.setdefault(unit, _Open(now_ns)).sights[view] = sight
         return self._judge_if_whole(unit, now_ns)
 
-    def unbound(self, key: FrameKey) -> list[Command]:
-        """`line` says that this frame shows no unit that can still be accepted."""
-        return self._void(key)
+    def unbound(self, key: FrameKey, region: int | None = None) -> list[Command]:
+        """`line` says that this frame, or one region of it, shows no unit that can still be accepted."""
+        if region is not None:
+            return self._void((key, region))
+        self._spent.add((key, WHOLE))
+        sights = sorted({sight for sight in (*self._frames, *self._bindings) if sight[0] == key})
+        return [command for sight in sights for command in self._void(sight)]
 
     def expire(self, now_ns: int) -> list[Command]:
         """Drop what waited too long: frames nobody bound, units whose other views never came."""
         late_units = [unit for unit, open_ in self._units.items() if now_ns - open_.since_ns > BOUND_NS]
         late_frames = [
-            key
-            for key, frame in self._frames.items()
-            if key not in self._bindings and now_ns - frame.inferred_ns > UNBOUND_NS
+            sight
+            for sight, frame in self._frames.items()
+            if sight not in self._bindings and now_ns - frame.inferred_ns > UNBOUND_NS
         ]
-        voided = [command for key in late_frames for command in self._void(key)]
+        voided = [command for sight in late_frames for command in self._void(sight)]
         return voided + [command for unit in late_units for command in self._spoil(unit)]
 
-    def _keys_of(self, unit: UnitId) -> Mapping[ViewKey, FrameKey]:
+    def _is_spent(self, sight: Sight) -> bool:
+        return sight in self._spent or (sight[0], WHOLE) in self._spent
+
+    def _has(self, unit: UnitId, view: ViewKey) -> bool:
+        return any(other.role == view.role for other in self._sights_of(unit))
+
+    def _sights_of(self, unit: UnitId) -> Mapping[ViewKey, Sight]:
         open_ = self._units.get(unit)
-        return open_.keys if open_ else {}
+        return open_.sights if open_ else {}
 
     def _judge_if_whole(self, unit: UnitId, now_ns: int) -> list[Command]:
-        keys = self._keys_of(unit)
-        frames = {view: self._frames[key] for view, key in keys.items() if key in self._frames}
-        if frames.keys() != self._rules.limits.keys():
+        sights = self._sights_of(unit)
+        frames = {view: self._frames[sight] for view, sight in sights.items() if sight in self._frames}
+        if {view.role for view in frames} != self._rules.limits.keys():
             return []
         judged = self._judged(unit, frames, now_ns)
         self._close(unit)
         return [judged]
 
     def _judged(self, unit: UnitId, frames: Mapping[ViewKey, Looked], now_ns: int) -> Judged:
-        judgement = judge(self._rules, {view: frame.scores for view, frame in frames.items()})
+        dark = not all(frame.lit for frame in frames.values())
+        judgement = judge(self._rules, {view.role: frame.scores for view, frame in frames.items()}, dark=dark)
         last = max(frames.values(), key=lambda frame: frame.frame_ns)
         return Judged(
             unit=unit,
@@ -167,24 +190,24 @@ class Fusion:
             judged_ns=now_ns,
         )
 
-    def _void(self, key: FrameKey) -> list[Command]:
-        """The frame is never credited, and neither is the unit that claimed it."""
-        self._spent_keys.add(key)
-        binding = self._bindings.get(key)
+    def _void(self, sight: Sight) -> list[Command]:
+        """The sight is never credited, and neither is the unit that claimed it."""
+        self._spent.add(sight)
+        binding = self._bindings.get(sight)
         if binding:
             return self._spoil(binding[0])
-        return [Drop(key)] if self._frames.pop(key, None) else []
+        return [Drop(*sight)] if self._frames.pop(sight, None) else []
 
     def _spoil(self, unit: UnitId) -> list[Command]:
         """The unit is never judged."""
-        return [Drop(key) for key in self._close(unit)]
+        return [Drop(*sight) for sight in self._close(unit)]
 
-    def _close(self, unit: UnitId) -> list[FrameKey]:
-        """Forget the unit and return those of its frames that were held."""
+    def _close(self, unit: UnitId) -> list[Sight]:
+        """Forget the unit and return those of its sights that were held."""
         self._closed_units.add(unit)
         open_ = self._units.pop(unit, None)
-        keys = list(open_.keys.values()) if open_ else []
-        for key in keys:
-            self._spent_keys.add(key)
-            del self._bindings[key]
-        return [key for key in keys if self._frames.pop(key, None)]
+        sights = list(open_.sights.values()) if open_ else []
+        for sight in sights:
+            self._spent.add(sight)
+            del self._bindings[sight]
+        return [sight for sight in sights if self._frames.pop(sight, None)]

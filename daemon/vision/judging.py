@@ -45,11 +45,12 @@ class Judgement:
 _ACCEPT = Judgement(Verdict.ACCEPT, Reason.NONE, Channel.NONE, "")
 
 
-def judge(rules: Rules, views: Mapping[ViewKey, Scores]) -> Judgement:
+def judge(rules: Rules, views: Mapping[ViewKey, Scores], *, dark: bool = False) -> Judgement:
     """Judge one unit.
 
     Args:
         views: scores per class of each view that was inferred; an empty mapping where the engine failed.
+        dark: a view was taken in light out of its band; what the others say can then only reject.
     """
     sound = {
         view: views[view] for view, limits in rules.limits.items() if view in views and _sound(limits, views[view])
@@ -57,6 +58,8 @@ def judge(rules: Rules, views: Mapping[ViewKey, Scores]) -> Judgement:
     defect = _worst(rules, sound)
     if defect:
         return Judgement(Verdict.REJECT, Reason.DEFECT, rules.channels.get(defect, Channel.CRITICAL), defect)
+    if dark:
+        return _undecided(Reason.LIGHT)
     if any(view not in views for view in rules.limits) or not rules.limits:
         return _undecided(Reason.NO_IMAGE)
     if len(sound) != len(rules.limits):

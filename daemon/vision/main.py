@@ -17,10 +17,12 @@ from types import FrameType
 from typing import Protocol
 
 from daemon import notify
-from daemon.config import ConfigError, Station, load, resolve, runtime_dir, state_dir
+from daemon.config import Camera, ConfigError, Station, load, resolve, runtime_dir, state_dir
 from daemon.messages import PROTO, Hello, Loaded
 from daemon.recipe import Recipe, RecipeRefused, admit, read_recipe
+from daemon.views import views_of
 from daemon.vision.keep import Keeper
+from daemon.vision.light import Light
 from daemon.vision.links import Link
 from daemon.vision.pipeline import Pipeline, Plan, looker
 from engines.errors import EngineError
@@ -73,7 +75,7 @@ def main(station_path: Path) -> int:
 
 
 def open_plan(station_path: Path, station: Station) -> Plan:
-    """Verify bundle and recipe, then load and warm an engine per camera.
+    """Verify bundle and recipe, then load and warm an engine per view; every lane must have a camera for each.
 
     Raises:
         SigningError, RecipeRefused, EngineError: each one line; nothing is loaded.
@@ -84,12 +86,23 @@ def open_plan(station_path: Path, station: Station) -> Plan:
     with open_directory(resolve(station_path, station.vision.recipe)) as fd:
         verified = verify_recipe(fd, trust)
     recipe = read_recipe(verified)
-    admit(recipe, bundle, {camera.name for camera in station.cameras})
+    for lane in range(station.lanes):
+        admit(recipe, bundle, views_of(station, lane))
+    models = {view.camera: view.model for view in recipe.views}
     lookers = {
-        view.camera: looker(load_engine(bundle, view.model), bundle.manifest.models[view.model])
-        for view in recipe.views
+        look: looker(load_engine(bundle, model), bundle.manifest.models[model]) for look, model in models.items()
     }
-    return Plan(_loaded(bundle, verified, recipe), recipe, lookers)
+    looks = {camera.name: camera.look for camera in station.cameras}
+    lights = {camera.name: _light(camera) for camera in station.cameras if camera.patch}
+    regions = {camera.name: camera.regions for camera in station.cameras if camera.regions}
+    return Plan(_loaded(bundle, verified, recipe), recipe, lookers, looks, lights, regions)
+
+
+def _light(camera: Camera) -> Light:
+    patch = camera.patch
+    if patch is None or patch.x + patch.width > camera.width or patch.y + patch.height > camera.height:
+        raise ConfigError(f"$.cameras: the patch of {camera.name} must lie inside {camera.width} x {camera.height} px")
+    return Light(patch)
 
 
 def _loaded(bundle: VerifiedBundle, verified: VerifiedRecipe, recipe: Recipe) -> Loaded:
@@ -103,6 +116,8 @@ def _loaded(bundle: VerifiedBundle, verified: VerifiedRecipe, recipe: Recipe) ->
         window_ms=recipe.window_ms,
         min_gap_mm=recipe.min_gap_mm,
         max_gap_mm=recipe.max_gap_mm,
+        sampling_every=recipe.sampling_every,
+        stops=recipe.stops,
     )
 
 

@@ -9,15 +9,17 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
+from daemon.config import Region
 from daemon.messages import Arm, Bound, FrameReady, Judged, Loaded, Release, Ring, Unbound, VisionFault
 from daemon.recipe import Recipe
-from daemon.units import FrameKey, JudgedView, Verdict
-from daemon.vision.fusion import Command, Drop, Fusion, Looked
+from daemon.units import JudgedView, Verdict
+from daemon.vision.fusion import Command, Drop, Fusion, Looked, Sight
 from daemon.vision.judging import Limit, Rules
 from daemon.vision.keep import Entry, Keeper, Kept, file_of
+from daemon.vision.light import Light
 from daemon.vision.links import Link, Links
 from daemon.vision.ring_map import RingMap, RingRefused
 from daemon.wire import Message, WireError
@@ -36,7 +38,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Looker:
-    """The engine of one camera's frames, with the buffers it writes into."""
+    """The engine of one view, with the buffers it writes into; it serves the cameras of every lane in turn."""
 
     engine: Engine
     model: Model
@@ -45,11 +47,17 @@ class Looker:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What was verified and loaded. `lookers` by camera name."""
+    """What was verified and loaded. `lookers` by view of the recipe, `looks` says which view each camera takes.
+
+    `lights` by camera, where there is a reference patch; `regions` by camera, where a frame shows several units.
+    """
 
     loaded: Loaded
     recipe: Recipe
     lookers: Mapping[str, Looker]
+    looks: Mapping[str, str]
+    lights: Mapping[str, Light] = field(default_factory=dict)
+    regions: Mapping[str, Sequence[Region]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -86,10 +94,10 @@ class Pipeline:
         self._line = line
         self._links = Links([line, *others])
         self._keeper = keeper
-        self._fusion = Fusion(rules_of(plan.recipe), plan.loaded.bundle)
+        self._fusion = Fusion(rules_of(plan.recipe), plan.loaded.bundle, plan.looks)
         self._rings: dict[str, RingMap] = {}
         self._waiting: deque[tuple[Link, FrameReady]] = deque()
-        self._held: dict[FrameKey, _Held] = {}
+        self._held: dict[Sight, _Held] = {}
         self._faults: dict[str, int] = {}
         self._next_expiry_ns = 0
         self._reported_drops = 0
@@ -150,7 +158,7 @@ class Pipeline:
             case Bound() if link is self._line:
                 self._carry_out(self._fusion.bound(message, now_ns))
             case Unbound() if link is self._line:
-                self._carry_out(self._fusion.unbound(message.key))
+                self._carry_out(self._fusion.unbound(message.key, message.region))
             case Ring() if link.process == "camera" and len(fds) == 1:
                 self._rings[message.camera] = RingMap(message, fds[0])
                 self._carry_out(self._fusion.session(message.camera, message.session))
@@ -179,11 +187,24 @@ class Pipeline:
         self._send(link, Release(key.session, ready.slot))
 
     def _inferred(self, ready: FrameReady, image: Frame) -> None:
+        camera, key = ready.evidence.key.camera, ready.evidence.key
+        lit = not ready.evidence.complete or self._lit(camera, image)
+        regions = self._plan.regions.get(camera, ())
+        parts = [image[r.y : r.y + r.height, r.x : r.x + r.width].copy() for r in regions] or [image]
+        for region, part in enumerate(parts):
+            self._held[key, region] = _Held(part.shape[1], part.shape[0], part)
+            self._inferred_part(ready, part, region, lit=lit)
+        if self._line.peer:
+            self._read(self._line)
+        for region in range(len(parts)):
+            held = self._held.get((key, region))
+            if held:
+                held.image = held.pixels()
+
+    def _inferred_part(self, ready: FrameReady, image: Frame, region: int, *, lit: bool) -> None:
         evidence = ready.evidence
-        held = _Held(ready.width, ready.height, image)
-        self._held[evidence.key] = held
         started_ns = time.monotonic_ns()
-        scores = self._scores(evidence.key.camera, image) if evidence.complete else {}
+        scores = self._scores(evidence.key.camera, image) if evidence.complete and lit and image.size else {}
         inferred_ns = time.monotonic_ns()
         looked = Looked(
             key=evidence.key,
@@ -193,14 +214,23 @@ class Pipeline:
             frame_ns=evidence.received_ns,
             inferred_ns=inferred_ns,
             inference_ns=inferred_ns - started_ns,
+            lit=lit,
+            region=region,
         )
         self._carry_out(self._fusion.looked(looked, time.monotonic_ns()))
-        if self._line.peer:
-            self._read(self._line)
-        held.image = held.pixels() if evidence.key in self._held else b""
+
+    def _lit(self, camera: str, image: Frame) -> bool:
+        light = self._plan.lights.get(camera)
+        if light is None:
+            return True
+        reading = light.look(image)
+        if not reading.lit or reading.near_edge:
+            code = "LIGHT_TREND" if reading.lit else "LIGHT"
+            self._fault(f"{code} {camera}", light.text(reading), code, camera)
+        return reading.lit
 
     def _scores(self, camera: str, image: Frame) -> dict[str, float]:
-        looker_ = self._plan.lookers.get(camera)
+        looker_ = self._plan.lookers.get(self._plan.looks.get(camera, ""))
         if looker_ is None:
             return {}
         try:
@@ -217,11 +247,11 @@ class Pipeline:
     def _carry_out(self, commands: list[Command]) -> None:
         for command in commands:
             if isinstance(command, Drop):
-                self._held.pop(command.key, None)
+                self._held.pop((command.key, command.region), None)
                 continue
             self._send(self._line, command)
             for view in command.views:
-                held = self._held.pop(view.key, None)
+                held = self._held.pop((view.key, view.view.region), None)
                 if held and self._wanted(command, view):
                     self._keeper.offer(_kept(command, view, held))
 
@@ -230,13 +260,13 @@ class Pipeline:
         share = self._plan.recipe.evidence_share
         return judged.verdict is not Verdict.ACCEPT or int(view.digest[:8], 16) < share * (1 << 32)
 
-    def _fault(self, kind: str, text: str) -> None:
+    def _fault(self, kind: str, text: str, code: str = FAULT_CODE, subject: str = "") -> None:
         """Tell the log and `line`, at most once in FAULT_PERIOD_NS for each kind."""
         now_ns = time.monotonic_ns()
         if now_ns - self._faults.get(kind, -FAULT_PERIOD_NS) >= FAULT_PERIOD_NS:
             self._faults[kind] = now_ns
             _log.error("%s: %s", kind, text)
-            self._send(self._line, VisionFault(FAULT_CODE, f"{kind}: {text}"))
+            self._send(self._line, VisionFault(code, text if subject else f"{kind}: {text}", subject))
 
     def _send(self, link: Link, message: Message) -> None:
         try:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from drivers.modbus import ModbusLink
+from drivers.modbus import tcp_link
 from drivers.plc_link import Closed, Created, EpochGranted, LinkUp, Overrun, Plc, PlcRestarted, Settings
 from drivers.registers import Command, load_map
 
@@ -123,7 +123,7 @@ class Device:
 
     def __init__(self, port: int) -> None:
         settings = Settings(1001, 2001, 1, (0, 3), 4 * MS, 20 * MS, 500 * MS)
-        self.plc = Plc(ModbusLink("127.0.0.1", port, 1, 500 * MS), load_map(), settings)
+        self.plc = Plc(tcp_link("127.0.0.1", port, 1, 500 * MS), load_map(), settings)
         self.created: list[Created] = []
         self.closed: list[Closed] = []
         self.restarts: list[PlcRestarted] = []
@@ -188,7 +188,7 @@ def test_a_run_from_ready_to_truth(boxes: Any) -> None:
     done = box.events[-1]
     assert done["passed"] + done["diverted"] == 24 and done["stray_pass"] == 0
     assert truth["plc"]["epochs"][0]["closed"] == 24
-    assert {name: len(digests) for name, digests in truth["pictures"].items()} == {"body": 5, "crimp": 5}
+    assert {name: len(digests) for name, digests in truth["pictures"].items()} == {"body": 6, "crimp": 6}
     assert truth["box"]["edges_unsent"] == {"body": 24, "crimp": 24}
     seen = [unit for unit in truth["units"] if unit["permit_ns"]]
     assert len(seen) == 16 and all(unit["last_edge_ns"] for unit in truth["units"])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from daemon.recipe import RecipeRefused, admit, read_recipe
+from daemon.units import ViewKey
 from demo.build_bundle import UNSCORED, build
 from engines.engine import allocate
 from engines.heads import decode
@@ -35,7 +36,7 @@ def pair(demo: Path, suffix: str = "") -> tuple[VerifiedBundle, VerifiedRecipe]:
 def test_bundle_and_recipe_fit_each_other_and_run(demo: Path, suffix: str) -> None:
     bundle, verified = pair(demo, suffix)
     recipe = read_recipe(verified)
-    admit(recipe, bundle, CAMERAS)
+    admit(recipe, bundle, [ViewKey(name) for name in CAMERAS])
     assert {view.camera for view in recipe.views} == set(CAMERAS)
     for view in recipe.views:
         engine = load(bundle, view.model)
@@ -49,7 +50,7 @@ def test_bundle_and_recipe_fit_each_other_and_run(demo: Path, suffix: str) -> No
 
 def test_the_pairs_do_not_mix(demo: Path) -> None:
     with pytest.raises(RecipeRefused, match="it is for bundle"):
-        admit(read_recipe(pair(demo)[1]), pair(demo, "-other")[0], CAMERAS)
+        admit(read_recipe(pair(demo)[1]), pair(demo, "-other")[0], [ViewKey(name) for name in CAMERAS])
 
 
 def test_a_second_build_keeps_keys_and_digests(demo: Path) -> None:

@@ -1,7 +1,7 @@
 """A PLC program on an ideal belt, with a device that writes registers as it likes; used by the tests of the PLC."""
 
 from drivers.gate.plc_bank import Bank
-from drivers.gate.plc_io import Cause, Flag, Inputs, Latch, Outputs, PlcSpec, Step, UnitEvent
+from drivers.gate.plc_io import Cause, Flag, Inputs, Latch, Outputs, Place, PlcSpec, Step, UnitEvent
 from drivers.gate.plc_logic import SCAN_US, Plc
 from drivers.registers import load_map, permit_check, split
 
@@ -14,7 +14,7 @@ SPEC = PlcSpec(
     identity=PLC_ID,
     device_identity=DEVICE,
     lanes=1,
-    stations=((0, 3000), (3, 4800)),
+    stations=(Place(0, 3000), Place(3, 4800)),
     decide=GATE - 300,
     release=GATE + 300,
     chute_eye=14_000,
@@ -29,9 +29,9 @@ UnitKey = tuple[int, int]
 class PlcWorld:
     """One lane. `bodies` are encoder values at which a body was at the infeed eye."""
 
-    def __init__(self, encoder: int = 0xFFFFFFFF - 30_000) -> None:
+    def __init__(self, encoder: int = 0xFFFFFFFF - 30_000, spec: PlcSpec = SPEC) -> None:
         self.bank = Bank(MAP)
-        self.plc = Plc(SPEC, self.bank)
+        self.plc = Plc(spec, self.bank)
         self.encoder = encoder
         self.now_us = 1_000_000
         self.beating = True

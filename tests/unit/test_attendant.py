@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from daemon.messages import Act, Answer, Hello, Status
 from daemon.wire import Listener, Peer
@@ -59,7 +60,8 @@ def _status(state: str, conditions: list[tuple[str, bool, str]]) -> Status:
 
 
 @pytest.mark.parametrize(
-    ("state", "kind"), [("ABORTED", "clear"), ("STOPPED", "start"), ("HELD", "reset"), ("SUSPENDED", "reset")]
+    ("state", "kind"),
+    [("ABORTED", "clear"), ("STOPPED", "reset"), ("IDLE", "start"), ("HELD", "reset"), ("SUSPENDED", "reset")],
 )
 def test_after_some_patience_the_right_button_is_pressed_once(
     line: Line, attendant: Attendant, state: str, kind: str
@@ -98,3 +100,13 @@ def test_where_nobody_listens_nothing_was_done(attendant: Attendant) -> None:
     attendant.tick(status, 0)
     assert attendant.tick(status, PATIENCE_NS) == ""
     assert attendant.done == []
+
+
+def test_without_a_plc_he_empties_the_machine_with_his_hands_before_he_says_so(line: Line, tmp_path: Path) -> None:
+    taken: list[int] = []
+    attendant = Attendant(tmp_path, taken.append)
+    status = replace(_status("STOPPED", [MET]), units_in_machine=9, behind_gate=4)
+    attendant.tick(status, 0)
+    assert attendant.tick(status, PATIENCE_NS).startswith("attendant: clear")
+    assert taken == [4] and [(act.kind, act.new) for act in line.acts()] == [("clear", "removed")]
+    attendant.close()

@@ -5,9 +5,9 @@ from collections.abc import Callable
 import pytest
 
 from drivers.gate.plc_bank import Bank
-from drivers.gate.plc_io import Flag, Place, PlcSpec
+from drivers.gate.plc_io import Flag, Inputs, Place, PlcSpec
 from drivers.gate.plc_logic import Plc
-from drivers.registers import load_map, permit_check, split
+from drivers.registers import Lamp, load_map, permit_check, split
 from drivers.sim.belt import Belt, BeltSpec, End
 from drivers.sim.faults import FAULTS, Executor, FaultError, FaultName, Order, Schedule, parse
 from drivers.sim.machine import AHEAD_NS, SCAN_NS, Machine, Pulse
@@ -87,7 +87,7 @@ def test_the_table_is_whole() -> None:
     own = {name for name, fault in FAULTS.items() if fault.executor is Executor.SUPERVISOR}
     assert own == {
         "kill-vision", "hang-vision", "kill-camera", "hang-camera", "late-verdict", "kill-line", "hang-line",
-        "recorder-full", "kill-recorder", "hang-recorder", "wrong-digest",
+        "recorder-full", "kill-recorder", "hang-recorder", "power-off", "wrong-digest",
     }  # fmt: skip
     assert all(fault.text and fault.duration_ms >= 0 for fault in FAULTS.values())
 
@@ -204,3 +204,33 @@ def test_the_clock_is_that_of_the_moment_and_wraps() -> None:
     first = line.bank.get("clock_us")
     line.machine.refresh(T0 + 30_000 * MS)
     assert (line.bank.get("clock_us") - first) & 0xFFFFFFFF == 30_000_000 and line.bank.get("clock_us") < first
+
+
+@pytest.mark.parametrize("word", [0xFFFF, 0b10110, 0])
+def test_digital_inputs_reach_the_register(word: int) -> None:
+    line = Line(vials=2)
+    line.machine.switches = word
+    line.run(lambda: bool(line.machine.belt.vials))
+    assert line.bank.get("inputs") == word
+
+
+def test_the_stack_light_is_dark_when_the_device_is_dead() -> None:
+    bank = Bank(MAP)
+    plc = Plc(SPEC, bank)
+    plc.start(0)
+    shown = []
+    for beat in range(1, 200):
+        alive = beat <= 20
+        bank.write(100, [min(beat, 20), 0, *split(1001), *split(77), *split(50), 1, 2, 0, Lamp.RED | Lamp.HORN])
+        shown.append((alive, plc.scan(beat * 2000, Inputs()).lamps))
+    assert shown[0] == shown[19] == (True, Lamp.RED | Lamp.HORN)
+    assert shown[-1] == (False, 0)
+
+
+def test_a_blind_chute_eye_leaves_rejects_unseen_and_nothing_passes_for_it() -> None:
+    line = Line(vials=6)
+    line.machine.chute_blind = True
+    line.finish()
+    unseen = [truth for truth in line.truth.records if not truth.flags & (Flag.CHUTE_SEEN | Flag.PASS_SEEN)]
+    assert [truth.vial for truth in unseen] == [3, 6]
+    assert line.escaped() == [] and line.machine.plc.strays == (0, 0)

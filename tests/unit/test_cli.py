@@ -48,7 +48,7 @@ def test_wrong_arguments_are_one_line_and_status_2(
     assert says in line
 
 
-@pytest.mark.parametrize("command", ["status", "why"])
+@pytest.mark.parametrize("command", ["status", "why", "alarms"])
 def test_without_a_running_line_there_is_one_line_and_status_1(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, command: str
 ) -> None:
@@ -123,3 +123,28 @@ def test_the_readme_lists_every_fault_as_the_table_has_it() -> None:
     readme = (places.CHECKOUT / "README.md").read_text(encoding="utf-8")
     for name, expected in faultplan.EXPECTED.items():
         assert f"| `{name.value}` | {expected.effect} |" in readme
+
+
+def test_acts_need_a_reason_and_a_running_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    for arguments in (("line", "start"), ("clear",)):
+        code, line = _fails(capsys, *arguments)
+        assert (code, "--reason" in line) == (cli.WRONG_ARGUMENTS, True)
+        code, line = _fails(capsys, *arguments, "--reason", "x", "--runtime", str(tmp_path))
+        assert (code, "no running line" in line) == (cli.FAILED, True)
+
+
+DEMO = places.CHECKOUT / "var" / "demo"
+
+
+@pytest.mark.skipif(not (DEMO / "recipe").exists(), reason="needs the demo documents: make setup")
+def test_admission_prints_the_arithmetic_and_says_whether_it_fits(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    station = str(_station(tmp_path))
+    documents = ("--recipe", str(DEMO / "recipe"), "--trust", str(DEMO / "trust"))
+    assert cli.main(["recipe", "admit", "--station", station, *documents]) == 0
+    assert "last camera to gate 575.0 ms at 600 mm/s" in capsys.readouterr().out
+    assert cli.main(["station", "check", "--station", station, *documents, "--worst-ms", "130"]) == cli.FAILED
+    assert "NO  worst case 130.0 ms; the recipe allows 120.0 ms" in capsys.readouterr().out
+    code, line = _fails(capsys, "recipe", "admit", "--station", station, "--recipe", str(tmp_path))
+    assert (code, bool(line)) == (cli.FAILED, True)

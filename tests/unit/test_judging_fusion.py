@@ -118,7 +118,7 @@ def test_a_view_of_another_camera_or_none_of_the_recipe_is_never_credited() -> N
     fusion = started()
     fusion.looked(looked(BODY_1), 0)
     assert fusion.bound(Bound(unit(7), CRIMP, BODY_1), 0) == [Drop(BODY_1)]
-    assert fusion.bound(Bound(unit(8), ViewKey("body", 1), FrameKey("body", 1, 2)), 0) == []
+    assert fusion.bound(Bound(unit(8), ViewKey("body", 0, 1), FrameKey("body", 1, 2)), 0) == []
     assert fusion.looked(looked(FrameKey("body", 1, 2)), 0) == [Drop(FrameKey("body", 1, 2))]
 
 

@@ -170,6 +170,15 @@ def test_two_batches_are_never_open(ledger, batch):
         ledger.open_batch(OPENING, NOW)
 
 
+def test_numbers_without_a_row_are_named_and_those_with_a_permit_counted(ledger, batch):
+    write(ledger, unit(1), permit(2), unit(4, outcome=Outcome.REJECTED), permit(6), totals(5, 1))
+    resume = ledger.resume()
+    assert resume.missing == [UnitId(1, 0, number) for number in (2, 3, 5, 6)]
+    assert resume.missing_permitted == 2
+    write(ledger, *(unit(number, outcome=Outcome.REMOVED) for number in (2, 3, 5, 6)))
+    assert (ledger.resume().missing, ledger.resume().missing_permitted) == ([], 0)
+
+
 def test_the_newest_totals_win(ledger, path):
     write(ledger, totals(5, 5, seq=8))
     write(ledger, totals(4, 4, seq=7))
@@ -185,7 +194,9 @@ def test_a_restart_finds_batch_epoch_permits_and_acknowledgement(path):
     with closing(Ledger(path)) as second:
         assert second.current_batch().configuration == OPENING.configuration
         permits = [permit(2), permit(3, epoch=2)]
-        assert second.resume() == Resume(2, permits, 0, [UnitId(1, 0, 1)], True)
+        assert second.resume() == Resume(
+            2, permits, 0, [UnitId(1, 0, 1)], True, "", [UnitId(1, 0, 2), UnitId(2, 0, 3)], 2
+        )
         assert second.acknowledged(SESSION) == 4
         assert second.acknowledged(SESSION + 1) == 0
 

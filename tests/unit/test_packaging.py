@@ -75,6 +75,10 @@ def test_the_wheel_carries_interfaces_and_unit_files(wheel: set[str]) -> None:
     assert expected <= shared
 
 
+def test_the_wheel_carries_the_operator_texts_of_every_language(wheel: set[str]) -> None:
+    assert {f"daemon/texts/{path.name}" for path in (ROOT / "daemon" / "texts").iterdir()} <= wheel
+
+
 def test_each_package_name_has_one_owner() -> None:
     owners = packages_distributions()
     assert {top: set(owners.get(top, ["linewarden"])) for top in TOPS} == {top: {"linewarden"} for top in TOPS}

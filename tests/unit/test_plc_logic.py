@@ -59,7 +59,8 @@ def test_creation_is_logged_and_clears_the_slot(world: PlcWorld) -> None:
     assert world.slots() == set()
     entry = world.entry("unit", 1)
     assert entry == {"seq": 1, "epoch": world.plc.epoch, "number": 1, "encoder": at, "time_us": world.now_us - 2000}
-    assert {(order.station, (order.encoder - at) & 0xFFFFFFFF) for order in world.out.armed} == set(SPEC.stations)
+    armed = {(order.station, (order.encoder - at) & 0xFFFFFFFF) for order in world.out.armed}
+    assert armed == {(place.station, place.at) for place in SPEC.stations}
 
 
 def test_edges_are_counted_by_station_with_what_was_latched(world: PlcWorld) -> None:

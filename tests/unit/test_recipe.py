@@ -44,7 +44,7 @@ def limits(low: float, high: float, *names: str) -> dict[str, Any]:
 
 def test_a_fitting_recipe_is_admitted(tmp_path: Path, trust: Trust, bundle: VerifiedBundle) -> None:
     read = recipe(tmp_path, trust, bundle)
-    admit(read, bundle, ["side"])
+    admit(read, bundle, [ViewKey("side")])
     rules = rules_of(read)
     assert rules.limits == {ViewKey("side"): {name: Limit(0.4, 0.6) for name in bundle_0.CLASSES}}
     assert rules.channels == {"bright": Channel.CRITICAL, "grey": Channel.COSMETIC}
@@ -87,13 +87,25 @@ def test_what_format_0_does_not_know_is_refused(
         ({"channels": {"bright": "critical"}}, "class 'grey' has no channel"),
         ({"views": [view(region=1)]}, "region 1"),
         ({"views": [view(), view(shot=1, model="other")]}, "two models"),
+        ({"views": [view(), view(shot=1)]}, "shot 1 of camera 'side' is one that the recipe asks for"),
     ],
 )
 def test_what_does_not_fit_is_refused(
     tmp_path: Path, trust: Trust, bundle: VerifiedBundle, changes: dict[str, Any], shown: str
 ) -> None:
     with pytest.raises(RecipeRefused) as caught:
-        admit(recipe(tmp_path, trust, bundle, **changes), bundle, ["side"])
+        admit(recipe(tmp_path, trust, bundle, **changes), bundle, [ViewKey("side")])
     assert shown in str(caught.value)
     assert "recipe tiny-recipe 1.0.0" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_shot_that_the_recipe_does_not_ask_for_is_refused(
+    tmp_path: Path, trust: Trust, bundle: VerifiedBundle
+) -> None:
+    """A view more than the recipe's would keep every unit from being complete."""
+    taken = [ViewKey("side"), ViewKey("side", 0, 1)]
+    (tmp_path / "two").mkdir()
+    admit(recipe(tmp_path / "two", trust, bundle, views=[view(), view(shot=1)]), bundle, taken)
+    with pytest.raises(RecipeRefused, match="shot 1 of camera 'side' is one that the recipe does not ask for"):
+        admit(recipe(tmp_path, trust, bundle), bundle, taken)

@@ -122,6 +122,18 @@ def test_a_killed_process_comes_back_and_is_counted(bench: Bench) -> None:
     assert "SIGKILL" in bench.events[1].text
 
 
+def test_a_power_cut_ends_every_process_at_once_and_they_come_back_with_the_power(bench: Bench) -> None:
+    for name in ("x", "y"):
+        bench.add(PINGS, name=name)
+    bench.supervisor.start()
+    bench.until(lambda: bench.supervisor.ready)
+    before = time.monotonic_ns()
+    bench.supervisor.power_off(400 * MS)
+    bench.until(lambda: all(s.restarts == 1 for s in bench.supervisor.services) and bench.supervisor.ready)
+    assert time.monotonic_ns() - before >= 400 * MS
+    assert [event.text for event in bench.events if event.kind is Kind.EXITED] == ["killed by SIGKILL"] * 2
+
+
 @pytest.mark.parametrize("script", [HANGS, STUBBORN + HANGS], ids=["dies of SIGABRT", "needs SIGKILL"])
 def test_a_process_that_does_not_ping_is_aborted_and_restarted(bench: Bench, script: str) -> None:
     bench.add(script, watchdog_ns=150 * MS)

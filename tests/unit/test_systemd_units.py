@@ -19,6 +19,8 @@ FAMILIES = {
     "linewarden-recorder.service": {"AF_UNIX"},
 }
 
+DROP_INS = sorted(path.name for path in SYSTEMD.glob("line-*.conf"))
+
 ANALYZE = shutil.which("systemd-analyze")
 needs_analyze = pytest.mark.skipif(ANALYZE is None, reason="needs systemd-analyze: apt-get install systemd")
 
@@ -77,6 +79,35 @@ def test_every_service_lives_by_the_house_rules(name: str) -> None:
     assert {key: _values(name, key) for key in expected} == {key: [value] for key, value in expected.items()}
     (command,) = _values(name, "ExecStart")
     assert command.startswith(f"{INTERPRETER} -I -X faulthandler -m daemon ")
+
+
+@needs_analyze
+@pytest.mark.parametrize("name", DROP_INS)
+def test_line_with_a_drop_in_is_understood_and_as_well_sandboxed(name: str, tmp_path: Path) -> None:
+    for path in SYSTEMD.glob("linewarden[-.]*"):
+        (tmp_path / path.name).write_text(path.read_text(encoding="utf-8").replace(INTERPRETER, sys.executable))
+    unit = tmp_path / "linewarden-line.service"
+    folder = tmp_path / f"{unit.name}.d"
+    folder.mkdir()
+    (folder / name).write_text((SYSTEMD / name).read_text(encoding="utf-8"))
+    found = _run(str(ANALYZE), "verify", "--recursive-errors=no", "--man=no", str(unit))
+    assert (found.returncode, found.stderr) == (0, "")
+    found = _run(str(ANALYZE), "security", "--offline=true", "--threshold=20", str(unit))
+    if "Unknown" in found.stderr or "unrecognized" in found.stderr:
+        pytest.skip("needs systemd 250 or later for security --offline")
+    assert found.returncode == 0, found.stdout[-200:]
+
+
+def test_a_serial_line_opens_one_device_and_no_network() -> None:
+    assert _values("line-serial.conf", "DevicePolicy") == ["closed"]
+    assert len(_values("line-serial.conf", "DeviceAllow")) == 1
+    assert _values("line-serial.conf", "RestrictAddressFamilies") == ["", "AF_UNIX"]
+
+
+def test_digital_lines_open_one_chip_and_no_network() -> None:
+    assert _values("line-gpio.conf", "DevicePolicy") == ["closed"]
+    assert _values("line-gpio.conf", "DeviceAllow") == ["/dev/gpiochip0 rw"]
+    assert _values("line-gpio.conf", "RestrictAddressFamilies") == ["", "AF_UNIX"]
 
 
 def test_only_line_is_real_time_and_only_line_and_camera_have_no_state() -> None:

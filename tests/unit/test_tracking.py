@@ -4,7 +4,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from daemon.line.tracking import MAX_IN_FLIGHT, Command, Escape, Forget, Grant, Revoke, Settings, Tracker, WouldPermit
+from daemon.line.tracking import (
+    MAX_IN_FLIGHT,
+    Command,
+    Divert,
+    Escape,
+    Forget,
+    Grant,
+    Revoke,
+    Settings,
+    Tracker,
+    WouldPermit,
+)
 from daemon.line.unit import Finish, Seen
 from daemon.messages import Judged
 from daemon.units import Channel, Evidence, FrameKey, JudgedView, Outcome, Reason, UnitId, Verdict, ViewKey
@@ -93,7 +104,8 @@ def test_no_permit_for_a_unit_that_already_stands_before_the_gate() -> None:
 def test_two_units_too_close_are_both_rejected_and_the_permit_is_taken_back() -> None:
     tracker = imaged()
     tracker.judged(judged(1), 110 * MS, None)
-    assert [type(c) for c in tracker.created(unit(2), 700, 0, None)] == [Revoke]
+    grey = [Divert(unit(1), Channel.GREY), Divert(unit(2), Channel.GREY)]
+    assert tracker.created(unit(2), 700, 0, None) == [Revoke(unit(1)), *grey]
     phantom = tracker.closed(seen(2, phantom=True), False)[0]
     assert isinstance(phantom, Finish)
     assert (phantom.outcome, phantom.reason) == (Outcome.REJECTED, Reason.PHANTOM)

@@ -9,7 +9,6 @@ from rich.console import Console
 
 from daemon.messages import Status
 from provisioning.snapshot import ProcessLine, Snapshot
-from provisioning.status import explanation
 from provisioning.view import PlainView, picture, status_picture
 
 S = 10**9
@@ -100,18 +99,3 @@ def test_status_shows_the_first_cause() -> None:
     text = _drawn(status_picture(_status(state="HELD", first_out="vision connected")))
     assert "HELD" in text
     assert "vision connected" in text
-
-
-def test_why_names_each_condition_and_what_to_do_about_the_unmet() -> None:
-    conditions = [("PLC connected", True, "check the cable"), ("vision connected", False, "read its log")]
-    text = _drawn(explanation(_status(state="HELD", first_out="vision connected", conditions=conditions)))
-    assert "The line is held. First cause: vision connected. 1 of 2 conditions are not met:" in text
-    assert re.search(r"not met +vision connected +read its log", text)
-    assert "check the cable" not in text
-
-
-@pytest.mark.parametrize(
-    ("state", "says"), [("EXECUTE", "Every condition is met."), ("STOPPED", "a person may reset and start it")]
-)
-def test_why_says_when_nothing_is_missing(state: str, says: str) -> None:
-    assert says in _drawn(explanation(_status(state=state)))

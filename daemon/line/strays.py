@@ -1,0 +1,53 @@
+"""Bodies that the eyes behind the gate saw and that are no unit's: what is new since the last status. Pure."""
+
+from dataclasses import dataclass
+
+from drivers.plc_link import Snapshot
+
+MASK = 0xFFFF
+NAMES = ("stray_pass", "stray_chute")
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """New bodies of a lane; `lane` None where the PLC does not say which."""
+
+    lane: int | None
+    passed: int
+    chute: int
+
+
+class Strays:
+    """Owned by Control."""
+
+    def __init__(self) -> None:
+        self._known: dict[int | None, tuple[int, int]] | None = None
+
+    def forget(self) -> None:
+        """The PLC restarted: it counts from 0."""
+        self._known = {}
+
+    def take(self, snapshot: Snapshot, running: bool) -> list[News]:
+        """Return what came. In the very first status of a running line everything that passed counts as new."""
+        counts = self._counts(snapshot)
+        if self._known is None:
+            self._known = {lane: (0 if running else passed, chute) for lane, (passed, chute) in counts.items()}
+        known, self._known = self._known, counts
+        found = [(lane, *_less(new, known.get(lane, (0, 0)))) for lane, new in counts.items()]
+        return [News(lane, passed, chute) for lane, passed, chute in found if passed or chute]
+
+    @staticmethod
+    def _counts(snapshot: Snapshot) -> dict[int | None, tuple[int, int]]:
+        """By lane, and under None what the sums hold beyond them: a PLC that counts sums only tells no lane."""
+        sums = (snapshot.registers[NAMES[0]], snapshot.registers[NAMES[1]])
+        if len(snapshot.lanes) == 1:
+            return {0: sums}
+        lanes: dict[int | None, tuple[int, int]] = {
+            lane: (head[NAMES[0]], head[NAMES[1]]) for lane, head in enumerate(snapshot.lanes)
+        }
+        told = (sum(counts[0] for counts in lanes.values()), sum(counts[1] for counts in lanes.values()))
+        return lanes | {None: _less(sums, told)}
+
+
+def _less(new: tuple[int, int], old: tuple[int, int]) -> tuple[int, int]:
+    return (new[0] - old[0]) & MASK, (new[1] - old[1]) & MASK

@@ -1,0 +1,282 @@
+"""What people may do to the line: who, when, and what becomes of the units in the machine."""
+
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace as put
+
+from daemon.config import Station, load
+from daemon.faults import INPUT_UNITS, Reaction
+from daemon.line.acts import Acts, Scene
+from daemon.line.arming import Arming
+from daemon.line.conditions import Condition
+from daemon.line.desk import Desk
+from daemon.line.oversight import Oversight
+from daemon.line.tracking import Command as Consequence
+from daemon.line.tracking import Revoke, Settings, Tracker
+from daemon.line.unit import Finish, Seen, TrackedUnit, finish
+from daemon.messages import Act, Answer, Arm, Judged, Loaded, Resume
+from daemon.states import State
+from daemon.units import Channel, Evidence, FrameKey, JudgedView, Outcome, Reason, StopRules, UnitId, Verdict, ViewKey
+from drivers.plc_link import Snapshot
+from drivers.registers import Command, load_map
+from provisioning.simstation import Layout, station_text
+
+BODY = ViewKey("body")
+PERMITTED = 1
+ACT = Act("start", "ann", "operator", "because", "", "")
+LOADED = Loaded("b", "r", "bundle", "recipe", [BODY], 120.0, 5.0, 40.0, 400.0)
+RUN, HOLD, ABORT, SYNC, RESET = Command
+
+
+@pytest.fixture(scope="module")
+def station(tmp_path_factory: pytest.TempPathFactory) -> Station:
+    path = tmp_path_factory.mktemp("station") / "station.toml"
+    path.write_text(station_text(1502, Path("/r"), 600.0, Layout()))
+    return load(path)
+
+
+class Room:
+    """A desk with its acts, a tracker with units in it, and the time."""
+
+    def __init__(self, station: Station, batch: str = "B1") -> None:
+        self.now = 10**9
+        self.oversight = Oversight(station)
+        self.oversight.configure(LOADED)
+        self.desk = Desk(self.oversight.overrides)
+        self.tracker = Tracker(Settings(frozenset({BODY}), "b", 800, 11_700, 300, 10**9))
+        self.arming = Arming(lambda *_: "c")
+        self.arming.resume(Resume(0, []))
+        self.arming.take(Arm(batch, "b", "r", "c"))
+        self.acts = Acts(self.desk, self.oversight, self.tracker, self.arming)
+        self.found: list[Condition] = []
+        self.belt_runs = False
+
+    def do(self, kind: str, new: str = "", **changes: str) -> tuple[Answer, list[Consequence]]:
+        act = put(ACT, kind=kind, new=new, **changes)
+        return self.acts.act(act, Scene(self.found, self.belt_runs, PERMITTED, self.now))
+
+    def ok(self, kind: str, new: str = "") -> list[Consequence]:
+        answer, commands = self.do(kind, new)
+        assert answer.ok, answer.text
+        return commands
+
+    def refused(self, kind: str, new: str = "", **changes: str) -> str:
+        answer, commands = self.do(kind, new, **changes)
+        assert not answer.ok and commands == []
+        return answer.text
+
+    def drive(self, turns: int = 3) -> Command:
+        bits = Command(0)
+        for _ in range(turns):
+            self.now += 600_000_000
+            clearing = self.oversight.clearance.pending
+            bits = self.desk.drive(self.found, True, not len(self.tracker), self.now, clearing=clearing)
+        return bits
+
+    def running(self) -> "Room":
+        self.ok("start")
+        self.drive()
+        assert self.desk.state is State.EXECUTE
+        return self
+
+    def units(self, count: int) -> "Room":
+        for n in range(1, count + 1):
+            self.tracker.created(UnitId(7, 0, n), 2000 * n, self.now, None)
+        return self
+
+    def permit(self, n: int) -> "Room":
+        unit, key = UnitId(7, 0, n), FrameKey("body", 1, n)
+        self.tracker.edge(unit, BODY, self.now)
+        self.tracker.bound(unit, BODY, Evidence(key, n, 0, 0, 0, 0, 0, 0, True, True, 0))
+        views = [JudgedView(BODY, key, 0, "d", {})]
+        judged = Judged(unit, Verdict.ACCEPT, Reason.NONE, Channel.NONE, "", views, "b", 1, 2, 3, 4)
+        assert self.tracker.judged(judged, self.now, None)
+        return self
+
+    def aborted(self) -> "Room":
+        self.desk.alarm("GUARD_OPEN", "", self.now)
+        self.drive()
+        assert self.desk.state is State.ABORTED
+        return self
+
+
+@pytest.fixture
+def room(station: Station) -> Room:
+    return Room(station)
+
+
+def test_nobody_acts_without_a_name_and_a_reason(room: Room) -> None:
+    assert "actor and a reason" in room.refused("start", actor="")
+    assert "actor and a reason" in room.refused("start", reason="")
+
+
+@pytest.mark.parametrize("kind", ["clear", "reset"])
+def test_no_machine_clears_or_resets(room: Room, kind: str) -> None:
+    room.running().aborted()
+    assert "named person" in room.refused(kind, role="machine")
+
+
+def test_no_start_without_a_batch(station: Station) -> None:
+    assert "no batch is open" in Room(station, batch="").refused("start")
+
+
+def test_no_start_with_a_recipe_that_does_not_fit(room: Room) -> None:
+    room.oversight.configure(put(LOADED, min_gap_mm=10.0))
+    assert "73 units a lane; at most 48" in room.refused("start")
+
+
+def test_no_start_while_something_stands_that_would_abort_at_once(room: Room) -> None:
+    room.found = [Condition("GUARD_OPEN", "guard_closed", False)]
+    assert "guard closed; close the guard" in room.refused("start")
+
+
+def test_every_act_is_on_record_with_person_and_reason(room: Room) -> None:
+    room.running()
+    assert "start by ann: because" in [note.text for note in room.desk.alarms if note.code == "ACT"]
+
+
+def test_an_abort_takes_clear_a_word_on_the_units_reset_and_start(room: Room) -> None:
+    room.running().units(3).aborted()
+    assert "clear it first" in room.refused("reset")
+    assert "takes a stopped line: state ABORTED" in room.refused("clear", "removed")
+    room.ok("clear")
+    room.drive(1)
+    assert room.desk.state is State.STOPPED
+    assert "3 units are in the machine" in room.refused("reset")
+    assert "reset first" in room.refused("start")
+    room.ok("clear", "removed")
+    assert "reset first" in room.refused("start")
+    room.ok("reset")
+    room.drive(1)
+    room.ok("start")
+    assert room.drive(2) == RUN | HOLD, "the empty-line run"
+    assert room.desk.state is State.STARTING and not room.desk.permits
+    assert [room.oversight.clearance.run(at, ()) for at in (0, 20_000)] == [False, True]
+    room.drive(1)
+    assert room.desk.state is State.EXECUTE
+
+
+def test_removed_units_are_finished_once_by_a_named_person(room: Room) -> None:
+    room.running().units(3)
+    room.permit(2)
+    room.aborted().ok("clear")
+    room.drive(1)
+    commands = room.ok("clear", "removed")
+    finished = [command for command in commands if isinstance(command, Finish)]
+    assert [(f.unit.number, f.outcome, f.reason) for f in finished] == [
+        (n, Outcome.REMOVED, Reason.LINE_FAULT) for n in (1, 2, 3)
+    ]
+    assert [command.unit.number for command in commands if isinstance(command, Revoke)] == [2]
+    assert len(room.tracker) == 0 and room.ok("clear", "removed") == []
+    (note, _) = [note.text for note in room.desk.alarms if note.code == "CLEARED"]
+    assert note == "3 units removed by ann: because: 7.0.1 7.0.2 7.0.3"
+
+
+def test_a_unit_for_which_the_gate_was_open_keeps_the_plcs_flag(room: Room) -> None:
+    room.running().units(1)
+    room.permit(1)
+    room.tracker.encoder(2000 + 11_800)
+    room.aborted().ok("clear")
+    room.drive(1)
+    (last,) = [command for command in room.ok("clear", "removed") if isinstance(command, Finish)]
+    assert (last.outcome, last.flags) == (Outcome.REMOVED, PERMITTED)
+
+
+def test_rejected_units_stay_under_way_without_a_permit(room: Room) -> None:
+    room.running().units(3)
+    room.permit(1)
+    room.aborted().ok("clear")
+    room.drive(1)
+    commands = room.ok("clear", "rejected")
+    assert [command.unit.number for command in commands if isinstance(command, Revoke)] == [1]
+    assert not [command for command in commands if isinstance(command, Finish)] and len(room.tracker) == 3
+    assert room.oversight.clearance.pending
+
+
+def test_line_clearance_takes_a_line_that_stands(room: Room) -> None:
+    room.running()
+    assert "state EXECUTE, belt stands" in room.refused("clear", "removed")
+    room.ok("stop")
+    room.drive()
+    room.belt_runs = True
+    assert "state STOPPED, belt runs" in room.refused("clear", "removed")
+    assert "say removed" in room.refused("clear", "thrown away")
+
+
+def test_the_mode_changes_when_stopped_and_permits_only_in_production(room: Room) -> None:
+    assert "no mode" in room.refused("mode", "party")
+    room.ok("mode", "maintenance")
+    room.running()
+    assert not room.desk.permits
+    assert "stop first" in room.refused("mode", "production")
+    room.ok("stop")
+    room.drive()
+    room.ok("mode", "production")
+    assert room.running().desk.permits
+
+
+def test_alarms_are_acknowledged_shelved_and_restored_by_acts(room: Room) -> None:
+    room.desk.alarm("FRAME_LOST", "body: gap", room.now)
+    room.ok("acknowledge", "FRAME_LOST/body")
+    room.ok("shelve", "FRAME_LOST/body 10")
+    room.ok("restore", "FRAME_LOST/body")
+    room.ok("out-of-service", "STRAY_FRAME")
+    assert "for how many minutes" in room.refused("shelve", "FRAME_LOST/body")
+    assert "guards the product" in room.refused("shelve", "ESCAPED 10")
+
+
+def test_a_reset_counts_rows_of_equal_results_anew(room: Room) -> None:
+    room.oversight.configure(put(LOADED, stops=StopRules(consecutive_rejects=2)))
+    room.running()
+
+    def closes(n: int) -> list[str]:
+        entry, told = TrackedUnit(UnitId(7, 0, n), 0, 0), Seen(UnitId(7, 0, n), False, True, True, False, False, 0, 0)
+        finished = finish(entry, told, Outcome.REJECTED, Reason.DEFECT)
+        return [code for code, _ in room.oversight.finished(finished, "crack")]
+
+    assert closes(1) == []
+    room.ok("reset")
+    assert closes(2) == [] and closes(3) == ["CONSECUTIVE_REJECTS"]
+
+
+def test_a_station_may_choose_another_reaction_for_its_inputs(station: Station) -> None:
+    inputs = [put(entry, reaction="abort") if entry.name == "bin_ok" else entry for entry in station.inputs]
+    room = Room(put(station, inputs=inputs)).running()
+    assert room.desk.reaction("BIN_FULL") is Reaction.ABORT and room.desk.reaction("AIR_LOW") is Reaction.HOLD
+    room.found = [Condition("BIN_FULL", "bin_ok", False)]
+    room.drive()
+    assert room.desk.state is State.ABORTED
+
+
+FULL = [Condition("BIN_FULL", "bin_ok", False)]
+
+
+def _with(station: Station, reaction: str) -> Room:
+    inputs = [put(entry, reaction=reaction) if entry.name == "bin_ok" else entry for entry in station.inputs]
+    return Room(put(station, inputs=inputs)).running()
+
+
+def test_an_input_that_only_alarms_holds_nothing(station: Station) -> None:
+    room = _with(station, "alarm")
+    room.found = FULL
+    room.drive(20)
+    assert (room.desk.state, room.desk.latched) == (State.EXECUTE, set())
+    assert [alarm.code for alarm in room.desk.book.shown()] == ["BIN_FULL"]
+
+
+def test_an_input_for_which_the_station_rejects_does_so_for_a_while_then_holds(station: Station) -> None:
+    room = _with(station, "reject and run")
+    room.oversight.snapshot(_full(station), State.EXECUTE)
+    assert room.oversight.barred
+    room.found = FULL
+    room.drive()
+    assert room.desk.state is State.EXECUTE
+    room.desk.turned_away += INPUT_UNITS
+    room.drive()
+    assert (room.desk.state, room.desk.latched) == (State.HELD, {"REJECT_LIMIT"})
+
+
+def _full(station: Station) -> Snapshot:
+    bit = next(entry.bit for entry in station.inputs if entry.name == "bin_ok")
+    return Snapshot(dict.fromkeys(load_map().registers, 0) | {"inputs": 0xFFFF & ~(1 << bit)}, [], 0)
