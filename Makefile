@@ -13,7 +13,7 @@ UNITS ?= 300
 RATE ?= 600
 ARGS ?=
 
-.PHONY: help setup run test check bench soak fuzz storm campaign train-demo clean
+.PHONY: help setup run test check bench soak fuzz storm campaign campaign-processes mutants exhaustive plc train-demo clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,8 +47,21 @@ fuzz: setup ## fuzz every parser that faces a wire, a file or a chunk (ARGS="--s
 	@$(PYTHON) -m pip install -qq --disable-pip-version-check -e '.[fuzz]'
 	@PYTHONPATH=. $(PYTHON) tests/fuzz/fuzz.py $(ARGS)
 
-campaign: setup ## play every fault alone and compare with what is expected; JSON in build/campaign.json
+campaign: setup ## a million units in virtual time under every fault at every step (ARGS="--units 10000 --seed 7"); resumable
+	@$(PYTHON) tests/proof/campaign_main.py $(ARGS)
+
+campaign-processes: setup ## play every fault alone in real processes and compare with what is expected
 	@$(PYTHON) tests/scenario/campaign.py $(ARGS)
+
+mutants: setup ## plant one mistake after another into the product's source and see each one found (3 min)
+	@$(PYTHON) tests/proof/mutants_main.py $(ARGS)
+
+exhaustive: setup ## every interleaving of a small line, deeper than in the tests (ARGS="--depth 14")
+	@$(PYTHON) tests/proof/exhaustive_main.py $(ARGS)
+
+plc: .venv/stamp ## write what drivers/plc and the gate's vectors derive from the map and drivers/gate
+	@$(PYTHON) -m scripts.plc_export
+	@$(PYTHON) -m tests.vectors.gate_vectors
 
 train-demo: setup ## train the demo models again from rendered vials (torch, in its own .venv-train)
 	@scripts/train_demo.sh $(ARGS)

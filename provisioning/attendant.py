@@ -4,6 +4,7 @@ He acts as a person at the panel would, through Act to the owner, and everything
 in a run with planned faults: in any other run a line that stops is a finding.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from provisioning.owners import Owner
 
 PATIENCE_NS = 500_000_000
 LONG_PATIENCE_NS = 2_500_000_000
-ACTS = {"aborted": "clear", "stopped": "start", "idle": "start", "held": "reset", "suspended": "reset"}
+ACTS = {"aborted": "clear", "stopped": "reset", "idle": "start", "held": "reset", "suspended": "reset"}
 MAY_CLEAR_ITSELF = {"held", "suspended"}
 
 
@@ -32,9 +33,10 @@ class Done:
 
 @dataclass(slots=True)
 class Attendant:
-    """Owned by the loop of `linewarden sim`."""
+    """Owned by the loop of `linewarden sim`. `hands` empties the machine and takes back the newest n that passed."""
 
     runtime: Path
+    hands: Callable[[int], None] | None = None
     done: list[Done] = field(default_factory=list)
     _owner: Owner | None = None
     _state: str = ""
@@ -49,17 +51,28 @@ class Attendant:
         if state not in ACTS or now_ns - self._since_ns < _patience_ns(state, status):
             return ""
         self._since_ns = now_ns
-        return self._press(ACTS[state], status, now_ns)
+        if state == "stopped" and status.units_in_machine and not status.empty_run:
+            return self._clear(status, now_ns)
+        return self._press(ACTS[state], status, now_ns, "")
+
+    def _clear(self, status: Status, now_ns: int) -> str:
+        """Say what becomes of the units in the machine: the PLC diverts them, or without one he takes them out."""
+        if self.hands is None:
+            return self._press("clear", status, now_ns, "rejected")
+        self.hands(status.behind_gate)
+        return self._press("clear", status, now_ns, "removed")
 
     def close(self) -> None:
         if self._owner is not None:
             self._owner.close()
             self._owner = None
 
-    def _press(self, kind: str, status: Status, now_ns: int) -> str:
+    def _press(self, kind: str, status: Status, now_ns: int, new: str) -> str:
         if self._owner is None:
             self._owner = Owner(self.runtime, "line")
-        if not self._owner.send(Act(kind, "attendant", "operator", f"after {status.first_out or 'a restart'}", "", "")):
+        if not self._owner.send(
+            Act(kind, "attendant", "operator", f"after {status.first_out or 'a restart'}", "", new)
+        ):
             return ""
         self.done.append(Done(now_ns, kind, status.state.lower(), status.first_out))
         return f"attendant: {kind} ({status.first_out or 'line restarted'})"

@@ -3,6 +3,7 @@
 The box is another machine in a plant, so it is no service: nothing restarts it, and its end is the end of the run.
 """
 
+import contextlib
 import json
 import os
 import selectors
@@ -58,6 +59,14 @@ class Box:
         if not lines and self._process.poll() is not None:
             raise BoxError(f"the line in a box ended with status {self._process.returncode}: {self._last_words()}")
         return [_parse(line) for line in lines if line.strip()]
+
+    def take_out(self, behind: int) -> None:
+        """A person takes every body out of the machine, and the newest `behind` that passed."""
+        stdin = self._process.stdin
+        if stdin is not None and not stdin.closed:
+            with contextlib.suppress(OSError):
+                stdin.write(b'{"cmd":"take-out","behind":%d}\n' % behind)
+                stdin.flush()
 
     def close(self) -> None:
         """Ask the box to quit, kill it when it does not, wait for its end. Idempotent."""

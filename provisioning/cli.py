@@ -15,19 +15,33 @@ from rich.console import Console
 from daemon import config
 from daemon.config import ConfigError
 from drivers.sim.faults import FaultError, FaultName
-from provisioning import bundles, faultplan, places, simrun, status
+from provisioning import bundles, cli_line, cli_plc, cli_teach, faultplan, places, simrun, status
 from provisioning.boxlink import BoxError
 from provisioning.bundles import BundleRefused
+from provisioning.lineacts import ActRefused
 from provisioning.owners import OwnerError
 from provisioning.places import PlaceError
+from provisioning.qualify_sat import SatError
 from provisioning.sim import Options, SimError
 from provisioning.simstation import MOST_LANES, STATIONS, WIRINGS, Layout
+from provisioning.teaching import TeachError
 from provisioning.unitfile import UnitFileError
 
 FAILED, WRONG_ARGUMENTS, INTERRUPTED = 1, 2, 130
 MOST_UNITS = 1_000_000
 SLOWEST, FASTEST = 1.0, 6000.0
-FAILURES = (SimError, BoxError, BundleRefused, ConfigError, OwnerError, PlaceError, UnitFileError)
+FAILURES = (
+    ActRefused,
+    SimError,
+    BoxError,
+    BundleRefused,
+    ConfigError,
+    OwnerError,
+    PlaceError,
+    SatError,
+    TeachError,
+    UnitFileError,
+)
 
 
 class Parser(argparse.ArgumentParser):
@@ -59,10 +73,12 @@ def tree() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_sim(commands.add_parser("sim", help="run the line in a box and the daemons, from first vial to batch report"))
     _add_status(commands.add_parser("status", help="show the running line"))
-    why = commands.add_parser("why", help="say what stands between now and Execute, and what to do")
-    _runtime(why)
-    why.set_defaults(run=_why)
+    cli_line.add(commands)
     _add_config(commands.add_parser("config", help="read the station document").add_subparsers(required=True))
+    cli_plc.add_map(commands.add_parser("map", help="print or export the register map for the PLC"))
+    qualify = commands.add_parser("qualify", help="prove the line before it is used").add_subparsers(required=True)
+    cli_plc.add_sat(qualify.add_parser("sat", help="play broken and foreign devices on the PLC, see what passes"))
+    cli_teach.add(commands.add_parser("teach", help="measure the line with marked units, into the station file"))
     _add_bundle(commands.add_parser("bundle", help="check signed bundles and recipes").add_subparsers(required=True))
     return parser
 
@@ -149,10 +165,6 @@ def _status(parsed: argparse.Namespace) -> int:
     else:
         status.show(runtime, console)
     return 0
-
-
-def _why(parsed: argparse.Namespace) -> int:
-    return 0 if status.why(places.find_runtime(parsed.runtime), Console()) else FAILED
 
 
 def _config_dump(parsed: argparse.Namespace) -> int:

@@ -21,16 +21,19 @@ class Resets(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """`states`: PackML states the line may be seen in from the fault's begin to its end."""
+    """`states`: PackML states the line may be seen in from the fault's begin to its end. `closes`: whether the batch
+    can be closed afterwards; where nobody knows where a unit went it cannot."""
 
     states: tuple[str, ...]
     resets: Resets
     effect: str
+    closes: bool = True
 
 
 _GOES_ON = ("execute",)
 _HOLDS = ("execute", "holding", "held", "unholding")
 _SUSPENDS = ("execute", "suspending", "suspended", "unsuspending")
+_ABORTS = ("execute", "aborting", "aborted", "clearing", "stopped", "resetting", "idle", "starting", "holding", "held")
 
 
 def _goes_on(effect: str) -> Expectation:
@@ -67,6 +70,14 @@ EXPECTED: dict[FaultName, Expectation] = {
     ),
     FaultName.DOUBLE_TRIGGER: _goes_on("a phantom or two units too close: rejected"),
     FaultName.WRONG_DIGEST: Expectation(_HOLDS, Resets.DEVICE, "verdicts of a bundle that is not armed are dropped"),
+    FaultName.AIR_LOW: Expectation(_HOLDS, Resets.DEVICE, "the infeed closes until the pressure is back"),
+    FaultName.BIN_FULL: Expectation(_HOLDS, Resets.PERSON, "the infeed closes until a person emptied the bin"),
+    FaultName.GUARD_OPEN: Expectation(_ABORTS, Resets.PERSON, "abort; what is in the machine is rejected, empty run"),
+    FaultName.REJECT_INHIBITED: Expectation(_HOLDS, Resets.PERSON, "nothing is accepted, the infeed closes"),
+    FaultName.CHUTE_BLIND: Expectation(
+        _ABORTS, Resets.PERSON, "a reject that nobody saw counts as escaped: abort, the batch stays open", closes=False
+    ),
+    FaultName.LIGHT_OUT: _goes_on("pictures out of the light's band: their units are rejected"),
 }
 
 

@@ -111,6 +111,12 @@ class FaultPlayer:
         process = self._first_camera if target == "camera" else target
         if action in ("kill", "hang"):
             self._strike(record, process, signal.SIGKILL if action == "kill" else signal.SIGSTOP, now_ns)
+        elif record.planned.name == "power-off":
+            off_ns = record.planned.spec.duration_ms * MS
+            names = [service.name for service in self._supervisor.services]
+            back = [self._back(name, 1) for name in names]
+            record.steps = [(now_ns, lambda: self._supervisor.power_off(off_ns))]
+            record.over = lambda: all(one() for one in back)
         elif record.planned.name == "late-verdict":
             record.steps = [
                 (now_ns, lambda: self._signal("vision", signal.SIGSTOP)),

@@ -4,10 +4,13 @@ import select
 import time
 from pathlib import Path
 
-from daemon.messages import PROTO, Act, Answer, Ask, Hello, Report, Status
+from daemon.messages import PROTO, Act, Answer, Ask, Hello, Latches, Report, Status
 from daemon.wire import Message, Peer, WireError, connect
 
 ANSWER_S = 2.0
+
+
+Kind = type[Status] | type[Report] | type[Answer] | type[Latches]
 
 
 class OwnerError(Exception):
@@ -73,7 +76,31 @@ def ask_status(runtime: Path) -> Status:
     return answer
 
 
-def _exchange(runtime: Path, process: str, message: Ask | Act, kind: type[Status] | type[Report]) -> Message:
+def ask_latches(runtime: Path) -> Latches:
+    """Return what the PLC latched of the last units of lane 0.
+
+    Raises:
+        OwnerError: the line does not answer.
+    """
+    answer = _exchange(runtime, "line", Ask("latches"), Latches)
+    assert isinstance(answer, Latches)
+    return answer
+
+
+def do(runtime: Path, process: str, act: Act) -> str:
+    """Do one act and return what its owner answered.
+
+    Raises:
+        OwnerError: the owner refuses, with its reason, or does not answer.
+    """
+    answer = _exchange(runtime, process, act, Answer)
+    assert isinstance(answer, Answer)
+    if not answer.ok:
+        raise OwnerError(f"{process} refuses: {answer.text}")
+    return answer.text
+
+
+def _exchange(runtime: Path, process: str, message: Ask | Act, kind: Kind) -> Message:
     owner = Owner(runtime, process)
     try:
         if not owner.send(message):
@@ -83,7 +110,7 @@ def _exchange(runtime: Path, process: str, message: Ask | Act, kind: type[Status
         owner.close()
 
 
-def _await(owner: Owner, kind: type[Status] | type[Report]) -> Message:
+def _await(owner: Owner, kind: Kind) -> Message:
     end = time.monotonic() + ANSWER_S
     while (left := end - time.monotonic()) > 0 and owner.connected:
         owner.wait(left)

@@ -88,7 +88,7 @@ class Simulation:
             unit = unitfile.read(places.unit_files() / f"linewarden-{name}.service", instance)
             self._supervisor.add(unit, command_here(unit.command, self.run.station))
         self._player = FaultPlayer(self._supervisor, self.run, documents, "".join(cameras[0]))
-        self._attendant = Attendant(self.run.runtime)
+        self._attendant = Attendant(self.run.runtime, self._take_out if options.layout.wiring == "diverter" else None)
 
     def play(self) -> dict[str, Any]:
         """Run the batch from opening to closing and return the recorder's report.
@@ -141,6 +141,10 @@ class Simulation:
         self._selector.close()
         withdraw(self.run)
         shutil.rmtree(self.run.runtime, ignore_errors=True)
+
+    def _take_out(self, behind: int) -> None:
+        if self._box is not None:
+            self._box.take_out(behind)
 
     def _turn(self) -> None:
         self._selector.select(min(self._supervisor.wait_s(), TURN_S))

@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from daemon.faults import INPUTS
 from provisioning.places import CHECKOUT, PlaceError, current_runtime, new_run, working
 
 PRODUCER = CHECKOUT / "drivers" / "sim" / "simline" / "build" / "simline.cti"
 SHORTEST_LEAD_MM = 15.0
-LEAD_MM_PER_RATE = 0.011
+LEAD_MM_PER_RATE, DIRECT_LEAD_MM_PER_RATE = 0.011, 0.02
 RUNTIME_LINK = "run"
 CAMERA_SOCKETS = "cameras"
 FINE, COARSE = 20.0, 1.0
@@ -29,6 +30,8 @@ production = false
 simulated = true
 mode = "automatic"
 lanes = {lanes}
+plc_scan_ms = 2.0
+worst_latency_ms = 40.0
 
 {wiring}
 [geometry]
@@ -38,7 +41,8 @@ ejector_lead_mm = {lead}
 chute_eye_mm = 700.0
 pass_eye_mm = 700.0
 speed_mm_s = {speed}
-{carrier}{cameras}
+actuator_ms = 8.0
+{carrier}{cameras}{inputs}
 [vision]
 bundle = "bundle"
 recipe = "recipe"
@@ -57,6 +61,13 @@ height = {height}
 view = "{view}"
 lane = {lane}
 environment = {{ SIMLINE_DIR = "{sockets}" }}
+patch = {{ x = 8, y = 8, width = 64, height = 64, low = {low}, high = {high} }}
+"""
+
+INPUT = """
+[[inputs]]
+name = "{name}"
+bit = {bit}
 """
 
 CARRIER = """
@@ -92,7 +103,7 @@ kind = "diverter"
 chip = "sim:{runtime}/gpio.sock"
 actuator = "diverter"
 at_rest = "reject"
-watchdog_ms = 80.0
+watchdog_ms = {watchdog}
 infeed = 0
 encoder = 1
 chute = 2
@@ -102,12 +113,18 @@ gate = 5
 watchdog = 6
 run = 7
 sync = 8
+admit = 9
+triggers = [10, 11]
+min_gap_mm = {gap}
 """,
 }
 STATIONS = ("belt", "rotary")
 MOST_LANES = 4
+FASTEST_RELAY_MS, SLOWEST_RELAY_MS = 20.0, 80.0
+MIN_GAP_MM = 54.0
 PITCH_MM = 60.0
 LOOKS = (("body", 150.0, 1280, 1024), ("crimp", 240.0, 640, 480))
+LIGHT = {"body": (110.0, 235.0), "crimp": (14.0, 42.0)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,16 +223,25 @@ def prepare(documents: Documents, keep: Path | None, rate: float, layout: Layout
 
 def station_text(port: int, runtime: Path, rate: float, layout: Layout) -> str:
     """Return the station file of a run at `rate` units per minute, all lanes together."""
-    per_lane = rate / layout.lanes
+    per_lane, direct = rate / layout.lanes, layout.wiring == "diverter"
     return STATION.format(
         lanes=layout.lanes,
-        wiring=WIRINGS[layout.wiring].format(port=port, runtime=runtime),
-        scale=COARSE if layout.wiring == "diverter" else FINE,
-        lead=max(SHORTEST_LEAD_MM, per_lane * LEAD_MM_PER_RATE),
+        wiring=WIRINGS[layout.wiring].format(
+            port=port, runtime=runtime, watchdog=_watchdog_ms(per_lane), gap=MIN_GAP_MM
+        ),
+        scale=COARSE if direct else FINE,
+        lead=max(SHORTEST_LEAD_MM, per_lane * (DIRECT_LEAD_MM_PER_RATE if direct else LEAD_MM_PER_RATE)),
         speed=per_lane / 60.0 * PITCH_MM,
         carrier=CARRIER if layout.station == "rotary" else "",
         cameras="".join(_cameras(layout, runtime / CAMERA_SOCKETS)),
+        inputs="" if direct else "".join(INPUT.format(name=name, bit=bit) for bit, name in enumerate(INPUTS)),
     )
+
+
+def _watchdog_ms(rate: float) -> float:
+    """Return the time of a relay that opens before the next vial is at the gate, where there is such a relay."""
+    clear_ms = (MIN_GAP_MM - 15.0) / PITCH_MM * 60_000.0 / rate - 20.0
+    return round(min(SLOWEST_RELAY_MS, max(FASTEST_RELAY_MS, 0.97 * clear_ms)), 1)
 
 
 def _cameras(layout: Layout, sockets: Path) -> Iterator[str]:
@@ -234,6 +260,8 @@ def _cameras(layout: Layout, sockets: Path) -> Iterator[str]:
                 view=look,
                 lane=lane,
                 sockets=sockets,
+                low=LIGHT[look][0],
+                high=LIGHT[look][1],
             )
 
 

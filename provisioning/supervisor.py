@@ -104,6 +104,7 @@ class Supervisor:
         self._services: dict[str, Service] = {}
         self._events: list[Event] = []
         self._noted: set[str] = set()
+        self._dark_until_ns = 0
 
     def add(self, unit: Unit, command: Sequence[str]) -> None:
         """Take a process under supervision; `command` is its ExecStart with the paths of this machine."""
@@ -159,6 +160,13 @@ class Supervisor:
             return False
         service.process.send_signal(number)
         return True
+
+    def power_off(self, off_ns: int) -> None:
+        """The computer loses power for `off_ns`: every process ends at once, and starts again with the power."""
+        self._dark_until_ns = self._clock() + off_ns
+        for service in self._services.values():
+            if service.process is not None:
+                _kill_group(service.pid)
 
     def last_lines(self, name: str, count: int = 5) -> list[str]:
         """Return the last stderr lines of the process's latest life."""
@@ -272,7 +280,7 @@ class Supervisor:
             self._tell(service, Kind.REFUSED, " ".join(self.last_lines(service.name, 1)) or _describe(code))
         else:
             service.phase = Phase.WAITING
-            service.due_ns = self._clock() + service.unit.restart_ns
+            service.due_ns = max(self._clock() + service.unit.restart_ns, self._dark_until_ns)
 
     def _last_words(self, service: Service, code: int) -> list[str]:
         """Return the line that ends a traceback; what a signal leaves behind is a stack, for the log alone."""

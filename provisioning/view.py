@@ -121,8 +121,15 @@ def status_picture(status: Status) -> RenderableType:
     head = Text.assemble(_badge(status.state), f"  batch {status.batch or 'none'}  ", (status.first_out, "bold red"))
     title = Text.assemble((" LINEWARDEN ", "bold"), (f"· {status.mode} · authority {status.authority} ", "dim"))
     columns = _columns(status, _rejected(status.recent), ())
-    body = Group(head, GAP, _counts(status), _latency(status), GAP, columns, GAP, _alarms(status))
+    body = Group(head, _panel_lamps(status), GAP, _counts(status), _latency(status), GAP, columns, GAP, _alarms(status))
     return Panel(body, title=title, title_align="left", box=ROUNDED, padding=(0, 1))
+
+
+def _panel_lamps(status: Status) -> Text:
+    """The stack light, and what waits for a person."""
+    waiting = sum(line.state in ("unacknowledged", "returned") for line in status.standing)
+    text = Text.assemble(("lights ", "dim"), status.lamps or "none", ("  alarms to acknowledge ", "dim"), str(waiting))
+    return text.append(f"  {status.units_in_machine} units in the machine", style="dim")
 
 
 def _subtitle(snapshot: Snapshot) -> Text:

@@ -35,8 +35,11 @@ ROUNDS = {
     "vision": (F.KILL_VISION, F.HANG_VISION, F.LATE_VERDICT, F.WRONG_DIGEST),
     "recorder": (F.RECORDER_FULL, F.KILL_RECORDER, F.HANG_RECORDER),
     "plc": (F.PLC_LINK_DOWN, F.PLC_RESTART, F.RESTART_SAME_NUMBERS),
-    "line": (F.KILL_LINE, F.HANG_LINE),
+    "line": (F.KILL_LINE, F.HANG_LINE, F.POWER_OFF),
+    "inputs": (F.GUARD_OPEN, F.LIGHT_OUT),
 }
+CAMPAIGN_ONLY = {F.AIR_LOW, F.BIN_FULL, F.REJECT_INHIBITED, F.CHUTE_BLIND}
+"""As `inputs`, or leaving the batch open: `make campaign` plays them."""
 
 
 def _built() -> bool:
@@ -88,7 +91,8 @@ def test_a_batch_runs_closes_and_leaves_report_and_pictures(tmp_path: Path) -> N
 
 
 def test_the_rounds_play_every_fault() -> None:
-    assert sorted(fault for faults in ROUNDS.values() for fault in faults) == sorted(FaultName)
+    played = sorted(fault for faults in ROUNDS.values() for fault in faults)
+    assert played == sorted(set(FaultName) - CAMPAIGN_ONLY)
 
 
 @pytest.mark.parametrize("name", ROUNDS)

@@ -1,0 +1,93 @@
+"""What a person does to the running line from the command line: one act at a time, under his own name."""
+
+import os
+import pwd
+import sys
+import time
+from pathlib import Path
+
+from rich.console import Console
+
+from daemon.messages import Act, Status
+from provisioning.owners import ask_status, do
+
+ROLE = "operator"
+STOPPED_S = 3.0
+LOOK_S = 0.05
+REMOVED, REJECTED = "removed", "rejected"
+
+
+class ActRefused(Exception):
+    """The act was not done; the text says what to do first."""
+
+
+def person() -> str:
+    """Return the name of the operating system's user: who acts is not a matter of arguments."""
+    uid = os.getuid()
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid}"
+
+
+def act(runtime: Path, kind: str, new: str, reason: str) -> str:
+    """Do one act on the line and return its answer.
+
+    Raises:
+        OwnerError: the line refuses or does not answer.
+    """
+    return do(runtime, "line", Act(kind, person(), ROLE, reason, "", new))
+
+
+def clear(runtime: Path, disposition: str, reason: str, sure: bool, console: Console) -> None:
+    """Line clearance: leave Aborted if need be, list the units in the machine, ask what became of them, tell the line.
+
+    Raises:
+        ActRefused: the line runs, or nobody is there to answer.
+        OwnerError: the line refuses or does not answer.
+    """
+    status = ask_status(runtime)
+    if status.state == "ABORTED":
+        console.print(act(runtime, "clear", "", reason), highlight=False)
+        status = _stopped(runtime)
+    if status.state != "STOPPED":
+        raise ActRefused(f"the line is in {status.state}: line clearance takes a stopped line, stop it first")
+    _list(status, console)
+    disposition = disposition or _ask(console, status.units_in_machine)
+    if not sure and not _confirmed(console, status.units_in_machine, disposition):
+        raise ActRefused("nothing was changed")
+    console.print(act(runtime, "clear", disposition, reason), highlight=False)
+    console.print("The next start begins with an empty-line run; reset first if the line was aborted.")
+
+
+def _stopped(runtime: Path) -> Status:
+    end = time.monotonic() + STOPPED_S
+    while (status := ask_status(runtime)).state != "STOPPED" and time.monotonic() < end:
+        time.sleep(LOOK_S)
+    return status
+
+
+def _list(status: Status, console: Console) -> None:
+    more = " ..." if status.units_in_machine > len(status.in_machine) else ""
+    console.print(f"{status.units_in_machine} units are in the machine: {' '.join(status.in_machine)}{more}")
+
+
+def _ask(console: Console, units: int) -> str:
+    """Ask what became of the units.
+
+    Raises:
+        ActRefused: standard input is no terminal.
+    """
+    if not sys.stdin.isatty():
+        raise ActRefused("say what became of the units: --removed or --rejected, and --yes where nobody can be asked")
+    console.print(f"{REMOVED}: all {units} were taken out by hand.  {REJECTED}: they go to the reject channel.")
+    answer = console.input(f"{REMOVED} or {REJECTED}? ").strip()
+    if answer not in (REMOVED, REJECTED):
+        raise ActRefused("nothing was changed")
+    return answer
+
+
+def _confirmed(console: Console, units: int, disposition: str) -> bool:
+    if not sys.stdin.isatty():
+        raise ActRefused("nobody is there to confirm it: add --yes")
+    return console.input(f"{units} units {disposition}, signed {person()}. Is that so? yes/no ").strip() == "yes"
