@@ -20,7 +20,7 @@ from multiprocessing.connection import Connection
 from drivers.gate.plc_bank import Bank
 from drivers.gate.plc_io import Inputs, Latch, PlcSpec, Step
 from drivers.gate.plc_logic import Plc as PlcProgram
-from drivers.modbus import ModbusLink
+from drivers.modbus import tcp_link
 from drivers.modbus_server import ModbusServer
 from drivers.plc_link import Created, LinkUp, Plc, Settings
 from drivers.registers import Command, load_map
@@ -47,7 +47,7 @@ def vision(sock: socket.socket) -> None:
 def line(sock: socket.socket, port: int, fifo: int, result: Connection) -> None:
     """Permit every unit as soon as vision answered; count the PLC's heartbeat trips."""
     _schedule(fifo)
-    link = ModbusLink("127.0.0.1", port, 1, 1_000_000_000)
+    link = tcp_link("127.0.0.1", port, 1, 1_000_000_000)
     plc = Plc(link, load_map(), Settings(IDENTITY, PLC_IDENTITY, 1, (), 4_000_000, 20_000_000, 80_000_000))
     sock.setblocking(False)
     trips, was_alive = 0, False

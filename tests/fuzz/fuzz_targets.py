@@ -7,6 +7,7 @@ the kept corpus and seeded mutations of it in every `make test`.
 
 import struct
 import tempfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +18,28 @@ from pymodbus.pdu.register_message import ReadHoldingRegistersRequest, WriteMult
 from daemon import config, wire
 from daemon.messages import Act, Hello
 from daemon.recipe import Recipe
+from drivers.board_mirror import Mirror
+from drivers.errors import DeviceLost
 from drivers.framings import RtuFraming, TcpFraming
 from drivers.gate.plc_bank import Bank
+from drivers.gpio_socket import RECORD, Reader
 from drivers.modbus import UNREADABLE
+from drivers.modbus_host import HostLink, Listen
 from drivers.modbus_requests import answer
+from drivers.modbus_seat import Seat
 from drivers.registers import crc16, load_map
+from drivers.serial_frames import (
+    BoardEvent,
+    Decoder,
+    Frame,
+    Ping,
+    Ring,
+    Status,
+    Totals,
+    encode,
+    stuff,
+    unstuff,
+)
 from provisioning.simstation import Layout, station_text
 from signing.errors import SigningError
 from signing.manifest import BundleManifest, strict_json
@@ -71,6 +89,19 @@ def modbus_request(data: bytes) -> None:
         raise AssertionError(f"a request wrote the PLC's registers {changed}")
 
 
+def board_frames(data: bytes) -> None:
+    """A reject board talks: the stream as it comes, then its bytes with a true checksum, as a board gone mad would."""
+    mirror = Mirror(MAP)
+    mad = stuff(data + struct.pack(">I", zlib.crc32(data)))
+    for frame in Decoder().feed(data + b"\0" + mad + b"\0"):
+        assert list(Decoder().feed(encode(frame))) == [frame]
+        if isinstance(frame.said, Status):
+            mirror.status(frame.said, frame.sequence, 7)
+            mirror.apply(frame.said)
+        elif isinstance(frame.said, BoardEvent):
+            mirror.event(frame.sequence, frame.said)
+
+
 def process_message(data: bytes) -> None:
     try:
         wire.decode(data)
@@ -96,6 +127,24 @@ def signed_document(kind: type, data: bytes) -> None:
         return
 
 
+def gpio_records(data: bytes) -> None:
+    try:
+        list(Reader().feed(data))
+    except DeviceLost:
+        return
+
+
+def host_write(data: bytes) -> None:
+    """A polling PLC writes what it likes: refused or taken, and no permit comes of it."""
+    link = HostLink(MAP, Listen("127.0.0.1", 0, 1, frozenset(), 7, 1, 80_000_000), clock=lambda: 10**9)
+    seat = Seat(link, Bank(MAP), "127.0.0.1")
+    for request in filter(None, data.split(b"|")):
+        answer(seat, request)
+    permits = link.answer(seat, MAP.permit.at(0), 2 * MAP.permit.entry)
+    if any(permits):
+        raise AssertionError("a PLC wrote a permit")
+
+
 def _rtu(pdu: bytes) -> bytes:
     body = b"\x01" + pdu
     return b"\x40" + body + struct.pack("<H", crc16(body))
@@ -111,6 +160,12 @@ def _request(pdu: ReadHoldingRegistersRequest | WriteMultipleRegistersRequest) -
 
 STATION = station_text(1502, Path("/run/linewarden"), 600.0, Layout()).encode()
 ANSWER = _answers(b"")
+STATUS = (7, *[1] * 21, (Totals(1, 1, 1, 0, 0),))
+SAID = (Status(*STATUS), BoardEvent(Ring.CLOSED, 0, 1, 1, 1, 6, 1, 9, 9), Ping(1, True))
+BOARD_SAYS = (
+    *(encode(Frame(said, 1, 1)) for said in SAID),
+    *(unstuff(encode(Frame(said))[1:-1])[:-4] for said in SAID),
+)
 TARGETS: dict[str, Target] = {
     "modbus-answer-tcp": Target(
         lambda data: modbus_answer(TcpFraming(1), data),
@@ -132,12 +187,21 @@ TARGETS: dict[str, Target] = {
             bytes((23,)) + struct.pack(">HHHHBHH", 0, 4, 100, 2, 4, 5, 6),
         ),
     ),
+    "board-frames": Target(board_frames, BOARD_SAYS),
     "process-message": Target(
         process_message,
         (
             wire.encode(Hello(1, "cli", "linewarden", 0)),
             wire.encode(Act("start", "anna", "operator", "shift", "", "")),
             msgspec.msgpack.encode({"type": "judged", "unit": [1, 0, 7]}),
+        ),
+    ),
+    "gpio-records": Target(gpio_records, (RECORD.pack(3, 1, 0, 1, 10**9) + RECORD.pack(4, 0, 0, 2, 10**9),)),
+    "host-write": Target(
+        host_write,
+        (
+            _request(WriteMultipleRegistersRequest(address=0, registers=[1] * MAP.status_words)),
+            _request(WriteMultipleRegistersRequest(address=1000, registers=[0, 7, 1, 9])) + b"|\x03\x00\x00\x00\x05",
         ),
     ),
     "station-file": Target(station_file, (STATION, b"name = 1", b"[wiring]\nkind = 'diverter'\n")),
