@@ -56,7 +56,7 @@ campaign-processes: setup ## play every fault alone in real processes and compar
 mutants: setup ## plant one mistake after another into the product's source and see each one found (3 min)
 	@$(PYTHON) tests/proof/mutants_main.py $(ARGS)
 
-exhaustive: setup ## every interleaving of a small line, deeper than in the tests (ARGS="--depth 14")
+exhaustive: setup ## every interleaving of a small line, deeper than in the tests (ARGS="--depth 9 --faults 3")
 	@$(PYTHON) tests/proof/exhaustive_main.py $(ARGS)
 
 plc: .venv/stamp ## write what drivers/plc and the gate's vectors derive from the map and drivers/gate

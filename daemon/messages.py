@@ -145,13 +145,30 @@ class Arm(msgspec.Struct, frozen=True, tag="arm"):
     configuration: str
 
 
+class Owed(msgspec.Struct, frozen=True):
+    """What persons still have to do by the record: `reset` after an abort, an `empty_run` before the next start.
+
+    `latched` are the codes of the open batch that latched since the last reset, `removed` the units that a person said
+    to have taken out, `recipe` the digest of the recipe that ran last, `mode` the PackML mode in the open batch.
+    """
+
+    reset: bool = False
+    empty_run: bool = False
+    latched: list[str] = []
+    removed: list[UnitId] = []
+    recipe: str = ""
+    mode: str = ""
+
+
 class Resume(msgspec.Struct, frozen=True, tag="resume"):
     """recorder -> line after Hello: newest epoch on record and the permitted units that have no row yet.
 
-    Of the open batch also: `since_epoch` the newest epoch when it was opened, `recorded` its newest 256 unit rows,
+    Of the open batch also: `since_epoch` the newest epoch when it was opened, `recorded` the newest 512 unit rows,
     `running` True if the line was running when it was last heard of (then a restarted line goes on by itself), `state`
-    the last state on record: a restart does not lift an abort, `missing` the newest 256 numbers that were given and
+    the last state on record: a restart does not lift an abort, `missing` the newest 512 numbers that were given and
     have no unit row, of which `missing_permitted` have a permit on record.
+
+    `owed` is what a restart must not lift, whether a batch is open or not.
     """
 
     last_epoch: int
@@ -162,6 +179,7 @@ class Resume(msgspec.Struct, frozen=True, tag="resume"):
     state: str = ""
     missing: list[UnitId] = []
     missing_permitted: int = 0
+    owed: Owed = Owed()
 
 
 class PermitRow(msgspec.Struct, frozen=True, tag="permit_row"):

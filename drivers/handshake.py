@@ -121,8 +121,9 @@ class Handshake:
 
     def withdraw(self, lane: int, number: int, now_ns: int, reason: ResultReason = ResultReason.WITHDRAWN) -> None:
         """Take back a permit, if there was one: void where it stands, and told for a PLC that has copied it already."""
-        if self._given.pop(self._place(lane, number), 0) != number:
+        if self._given.get(self._place(lane, number)) != number:
             return
+        del self._given[self._place(lane, number)]
         for index, result in enumerate(self._results):
             if (result.lane, result.number, result.verdict) == (lane, number, PERMIT):
                 self._results[index] = replace(result, verdict=NO_PERMIT, reason=reason, check=0)

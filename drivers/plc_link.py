@@ -16,6 +16,7 @@ from drivers.registers import DEVICE_BASE, Block, RegisterMap, channel_check, pe
 
 HURRY_NS = 1_000_000
 MAX_READ = 120
+BACK_MARGIN = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class LinkDown:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One status read: the fixed registers by name, lane heads, and when (CLOCK_MONOTONIC ns)."""
+    """One status read: the fixed registers by name, lane heads; all of it later than `at_ns` (CLOCK_MONOTONIC ns)."""
 
     registers: dict[str, int]
     lanes: list[dict[str, int]]
@@ -283,7 +284,7 @@ class Plc:
         if self._nonce and fixed["epoch_nonce_granted"] == self._nonce and self.epoch != fixed["epoch"]:
             self.epoch = self._last_epoch = fixed["epoch"]
             yield EpochGranted(self.epoch)
-        yield Snapshot(fixed, lanes, reply.received_ns)
+        yield Snapshot(fixed, lanes, reply.sent_ns)
         self._want(words)
         yield from self._fetch()
         self._drained()
@@ -318,11 +319,12 @@ class Plc:
             yield "closed", lane, self._map.closed, self._map.lane.at(lane) + self._map.lane.fields["closed_seq"].offset
 
     def _want(self, words: Sequence[int]) -> None:
+        """Read up to the heads; a full ring that is read back loses its oldest entries meanwhile."""
         for ring, index, block, address in self._rings():
             head = u32(words, address)
             if (ring, index) not in self._heads:
-                first = max(0, head - block.length) if self.back_read and ring != "edge" else head
-                self._heads[ring, index] = first
+                oldest = head - block.length + BACK_MARGIN if head >= block.length else 0
+                self._heads[ring, index] = oldest if self.back_read and ring != "edge" else head
             self._wanted[ring, index] = head
 
     def _fetch(self) -> Iterator[Event]:

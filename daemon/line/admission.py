@@ -1,8 +1,8 @@
 """Does a recipe fit this machine in time? The arithmetic, before the batch. Pure.
 
 A unit travels from its last camera to the point where the gate must have decided; meanwhile it must be judged and the
-permit must reach a scan of the PLC. A recipe whose worst case does not fit would reject good units for ever, and one
-with too many units under way cannot be tracked.
+permit must reach a scan of the PLC. A recipe whose worst case does not fit would reject good units for ever, one with
+too many units under way cannot be tracked, and one whose units are too close for the PLC's clock cannot be bound.
 """
 
 import math
@@ -33,7 +33,13 @@ class Line:
 
 def arithmetic(station: Station, demands: Demands) -> list[Line]:
     """Return every comparison with its numbers, in the order of a unit's way."""
-    return [_decided(station, demands), _deadline(demands), _actuated(station), _in_flight(station, demands)]
+    return [
+        _decided(station, demands),
+        _deadline(demands),
+        _actuated(station),
+        _clocked(station, demands),
+        _in_flight(station, demands),
+    ]
 
 
 def misfit(station: Station, demands: Demands) -> str:
@@ -77,6 +83,14 @@ def _actuated(station: Station) -> Line:
         f" = {geometry.actuator_ms:.1f} actuator + {station.plc_scan_ms:.1f} PLC scan"
     )
     return Line(has_ms >= needed_ms, text)
+
+
+def _clocked(station: Station, demands: Demands) -> Line:
+    """A PLC's clock may be a scan old when it is read; what is nearer to the next unit could name the wrong edge."""
+    gap_ms = demands.min_gap_mm / station.geometry.speed_mm_s * 1000.0
+    needed_ms = 2 * station.plc_scan_ms
+    text = f"units {gap_ms:.1f} ms apart; needed {needed_ms:.1f} ms = twice the PLC scan, by which its clock may lag"
+    return Line(gap_ms >= needed_ms, text)
 
 
 def _in_flight(station: Station, demands: Demands) -> Line:

@@ -4,6 +4,7 @@ import functools
 from dataclasses import dataclass
 
 from daemon.faults import INPUTS
+from daemon.states import Mode
 from daemon.units import Authority, LineMode
 
 KEYS = {
@@ -11,6 +12,7 @@ KEYS = {
     LineMode.PROPOSE: {Authority.LEGACY},
     LineMode.AUTOMATIC: {Authority.LINEWARDEN, Authority.BOTH},
 }
+TOLD = {LineMode.SHADOW: 0, LineMode.PROPOSE: 1, LineMode.AUTOMATIC: 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,11 @@ class Condition:
 def key_fits(mode: LineMode, authority: int) -> bool:
     """True if the key switch `inspection authority` gives this line what its mode needs."""
     return authority in KEYS[mode]
+
+
+def told_mode(mode: LineMode, unit_mode: Mode) -> int:
+    """Return the mode that the PLC is told: permits mean nothing to it outside Production."""
+    return TOLD[mode if unit_mode is Mode.PRODUCTION else LineMode.SHADOW]
 
 
 @functools.lru_cache(maxsize=8)

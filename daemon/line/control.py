@@ -11,7 +11,7 @@ from daemon.config import Station
 from daemon.line import binding, tracking
 from daemon.line.acts import Acts, Scene
 from daemon.line.arming import Arming, Pinned
-from daemon.line.conditions import Condition, Facts, conditions, key_fits
+from daemon.line.conditions import Condition, Facts, conditions, key_fits, told_mode
 from daemon.line.desk import RUNNING, Desk
 from daemon.line.grid import Grid
 from daemon.line.latches import LatchBook
@@ -42,7 +42,7 @@ from daemon.messages import (
     Unbound,
     VisionFault,
 )
-from daemon.states import Mode, State
+from daemon.states import State
 from daemon.units import Evidence, LineMode, Reason, UnitId
 from daemon.wire import Message
 from drivers import plc_link as wires
@@ -51,7 +51,6 @@ from drivers.registers import RegisterMap
 DRIVE_NS = 4_000_000
 ORPHANS_NS = 15_000_000_000
 BELT_RUNS = 1
-MODES = {LineMode.SHADOW: 0, LineMode.PROPOSE: 1, LineMode.AUTOMATIC: 2}
 
 
 class Control:
@@ -230,11 +229,12 @@ class Control:
         if arm.batch != self._arming.batch:
             self._summary.new_batch()
             self._oversight.reset()
+            self._desk.opened(now)
         first = not self._arming.ready
         self._arming.take(arm)
-        self._oversight.armed(arm.recipe)
+        self._oversight.armed(arm.recipe, self._arming.told.owed.recipe)
         self._configure()
-        if first and arm.batch:
+        if first:
             begin(self._desk, self._oversight, self._arming.told, now)
 
     def _camera_state(self, camera: str, session: int, now: int) -> None:
@@ -326,7 +326,7 @@ class Control:
         bits = self._desk.drive(found, self._stations.synced, not len(self._tracker), now, clearing=clearing)
         if self._oversight.takes_back(self._desk.state, found):
             self._take_back(now)
-        mode = MODES[self._station.mode if self._desk.mode is Mode.PRODUCTION else LineMode.SHADOW]
+        mode = told_mode(self._station.mode, self._desk.mode)
         self._plc.command(bits, mode, self._desk.state, self._desk.lamps(self._plc.alive(now)))
         self._report(now)
 

@@ -2,7 +2,7 @@
 facts."""
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from daemon import states
@@ -30,6 +30,7 @@ QUIET_NS = 1_000_000_000
 START_NS = 5_000_000_000
 SHOTS_NS = 600_000_000
 STOP_NS = 500_000_000
+RESTARTED = "since before the line restarted"
 RUNNING = states.RUNNING | {State.STOPPING, State.COMPLETING}
 EMPTYING = {State.STOPPING, State.COMPLETING}
 CLOSED_INFEED = {State.HOLDING, State.HELD, State.SUSPENDING, State.SUSPENDED, *EMPTYING}
@@ -95,7 +96,7 @@ class Desk:
         """
         subject = text.partition(":")[0] if ":" in text else ""
         if self._latch.strike(code, now_ns, subject):
-            self.latched.add(code)
+            self._latches(code, now_ns)
         stands = code in self.latched or self.reaction(code) is Reaction.ABORT
         news = self.book.raised(code, subject, text, now_ns, stands=stands)
         if stands:
@@ -116,7 +117,7 @@ class Desk:
         if kind == "start":
             return self._start(now_ns, who)
         if kind == "hold" and self.state is State.EXECUTE:
-            self.latched.add(HOLD_BY_PERSON)
+            self._latches(HOLD_BY_PERSON, now_ns)
             self.stops.add(HOLD_BY_PERSON, who, now_ns)
             return ""
         if kind in ("stop", "complete", "abort", "clear") and self._move(Event(kind), now_ns, who):
@@ -135,15 +136,37 @@ class Desk:
         self.note("MODE", f"{new.name} by {who}", now_ns)
         return ""
 
-    def resume(self, now_ns: int) -> None:
-        """The line restarted inside a batch: go on at once, vials are on the belt."""
+    def resume(self, now_ns: int, *, emptying: bool = False) -> None:
+        """The line restarted inside a batch: go on at once, vials are on the belt. `emptying`: it was about to stop."""
         self._start(now_ns, "")
         self._move(Event.DONE, now_ns, "the line restarted inside a batch")
+        if emptying:
+            self.act("stop", now_ns, "before the line restarted")
 
     def aborted_before(self, now_ns: int) -> None:
         """The line was aborted in its earlier life: a restart does not lift that."""
         self.state, self.reset_owed = State.ABORTED, True
         self.note("STATE", "ABORTED: still, after a restart of the line", now_ns)
+
+    def latched_before(self, codes: Iterable[str], now_ns: int) -> None:
+        """These latched in an earlier life of the line and no person reset it since."""
+        for code in codes:
+            self.latched.add(code)
+            self.stops.add(code, RESTARTED, now_ns)
+            if code in TABLE:
+                self.book.raised(code, "", RESTARTED, now_ns, stands=True)
+                self._until_reset.add((code, ""))
+
+    def opened(self, now_ns: int) -> None:
+        """A batch was opened: its record says that nothing is produced now, if so."""
+        if self.mode is not Mode.PRODUCTION:
+            self.note("MODE", f"{self.mode.name} at the opening of the batch", now_ns)
+
+    def in_mode(self, name: str, now_ns: int) -> None:
+        """The line was in that PackML mode ("" = none on record), which a restart does not change."""
+        if name in Mode.__members__ and Mode[name] is not self.mode:
+            self.mode = Mode[name]
+            self.note("MODE", f"{name} still, {RESTARTED}", now_ns)
 
     def drive(
         self, found: Sequence[Condition], synced: bool, empty: bool, now_ns: int, *, clearing: bool = False
@@ -175,6 +198,11 @@ class Desk:
         line = Note(now_ns, code, text, self.state)
         self.alarms.append(line)
         self.fresh.append(line)
+
+    def _latches(self, code: str, now_ns: int) -> None:
+        if code not in self.latched:
+            self.latched.add(code)
+            self.note("LATCHED", code, now_ns)
 
     def _pressed(self, kind: str, now_ns: int, who: str) -> None:
         if kind in ("stop", "complete"):
@@ -229,7 +257,7 @@ class Desk:
             self.note(code, text, now_ns)
         milder = code in self.overrides and self.overrides[code] not in STOPS
         if not milder and (self._ran or TABLE[code].person) and self._latch.strike(code, now_ns, subject):
-            self.latched.add(code)
+            self._latches(code, now_ns)
         if self.reaction(code) in STOPS or code in self.latched:
             self.stops.add(code, text, now_ns)
 
@@ -301,6 +329,6 @@ class Desk:
         self.state = target
         if target is State.ABORTING:
             self.reset_owed = True
-        if target not in ACTING:
+        if target not in ACTING or target in EMPTYING:
             self.note("STATE", f"{target.name}{': ' + why if why else ''}", now_ns)
         return True

@@ -51,11 +51,15 @@ class Oversight:
         demands = Demands(loaded.max_latency_ms, loaded.min_gap_mm, self._station.worst_latency_ms)
         self.misfit = misfit(self._station, demands)
 
-    def armed(self, recipe: str) -> None:
-        """A batch was opened (or closed: ""): nothing of another product may be left in the machine."""
-        if recipe and self._recipe and recipe != self._recipe:
+    def armed(self, recipe: str, before: str = "") -> None:
+        """A batch was opened (or closed: ""): nothing of another product may be left in the machine.
+
+        `before` is the recipe that ran last in an earlier life of the line.
+        """
+        before = self._recipe or before
+        if recipe and before and recipe != before:
             self.clearance.require("another recipe than that of the last batch")
-        self._recipe = recipe or self._recipe
+        self._recipe = recipe or before
 
     @property
     def direct(self) -> bool:

@@ -24,7 +24,7 @@ class Permits:
     def grant(self, row: PermitRow, now_ns: int) -> None:
         """Give the permit, and put it on record."""
         if not self._after_record:
-            self._plc.permit(row.unit.lane, row.unit.number)
+            self._give(row.unit)
         seq = self._rows.put(row, now_ns)
         if self._after_record:
             self._waiting.append((seq, row.unit))
@@ -35,8 +35,15 @@ class Permits:
         self._plc.revoke(unit.lane, unit.number)
 
     def stored(self, seq: int) -> None:
-        """Everything up to `seq` is durable; a permit of another epoch than the present one counts no more."""
+        """Everything up to `seq` is durable."""
         while self._waiting and self._waiting[0][0] <= seq:
             _, unit = self._waiting.popleft()
-            if unit.epoch == self._plc.epoch:
-                self._plc.permit(unit.lane, unit.number)
+            self._give(unit)
+
+    def _give(self, unit: UnitId) -> None:
+        """A permit of another epoch counts no more: the same number may be another unit by now.
+
+        The epoch can change between two permits of one turn, before the line hears of it: a permit moves the wire.
+        """
+        if unit.epoch == self._plc.epoch:
+            self._plc.permit(unit.lane, unit.number)

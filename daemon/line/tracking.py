@@ -294,11 +294,12 @@ class Tracker:
 
     def closed(self, seen: Seen, permitted: bool) -> list[Command]:
         """The PLC closed a unit. `permitted`: a durable permit row of an earlier life of the line stands for it."""
-        entry = self._units.pop(seen.unit, None)
-        if entry is None or entry.reason is Reason.LINE_DOWN:
+        known = self._units.pop(seen.unit, None)
+        entry = known or TrackedUnit(seen.unit, 0, 0, Reason.LINE_DOWN)
+        if self._acting and entry.reason is Reason.LINE_DOWN:
             return self._closed_unknown(seen, permitted)
         outcome, reason = outcome_of(entry, seen) if self._acting else legacy_outcome_of(entry, seen)
-        commands: list[Command] = [finish(entry, seen, outcome, reason)]
+        commands: list[Command] = [finish(entry, seen, outcome, reason, source="line" if known else "plc")]
         if not entry.judged:
             commands += [Forget(key, view.region) for view, key in entry.views.items()]
         if outcome is Outcome.ESCAPED:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from daemon import states
-from daemon.messages import PermitRow, Resume
+from daemon.messages import Owed, PermitRow, Resume
 from daemon.recorder.batch import (
     RELEASED,
     AlarmFact,
@@ -24,7 +24,7 @@ from daemon.recorder.rows import permit_row
 from daemon.units import JudgedView, Outcome, UnitId
 
 REPORTED_ALARMS = 60
-RESUMED_UNITS = 256
+RESUMED_UNITS = 512
 LONGEST_TALLY = 100
 
 BATCH = """SELECT id, state, bundle, recipe, bundle_name, recipe_name, configuration, actor, reason,
@@ -56,7 +56,7 @@ UNPERMITTED = """SELECT count(*) FROM unit AS u LEFT JOIN permit AS p USING (epo
 WHERE u.batch = ? AND u.outcome = 'accepted' AND p.number IS NULL"""
 FOREIGN = """SELECT count(*) FROM unit AS u LEFT JOIN permit AS p USING (epoch, lane, number)
 WHERE u.batch = :batch AND u.outcome = 'accepted' AND (u.configuration <> :configuration
-  OR coalesce(nullif(u.bundle, ''), p.bundle, '') <> :bundle
+  OR coalesce(nullif(u.bundle, ''), p.bundle, :unjudged) <> :bundle
   OR ifnull(p.configuration, :configuration) <> :configuration OR ifnull(p.bundle, :bundle) <> :bundle)"""
 RECORDED = "SELECT epoch, lane, number FROM unit ORDER BY rowid DESC LIMIT ?"
 ANY_ROW = (
@@ -65,7 +65,18 @@ ANY_ROW = (
 STATE = "SELECT state FROM alarm WHERE batch = ? AND code = 'STATE' ORDER BY rowid DESC LIMIT 1"
 REVOKED = """SELECT coalesce(max(at_ns), 0) FROM alarm WHERE batch = ?
 AND code IN ('CAMERA_UNSYNCED', 'TOO_CLOSE', 'ESCAPED', 'PERMITS_REVOKED')"""
-RUNNING = frozenset(state.name for state in states.RUNNING)
+RUNNING = frozenset(state.name for state in (*states.RUNNING, states.State.STOPPING, states.State.COMPLETING))
+ABORTED = """SELECT state FROM alarm WHERE code = 'RESET' OR (code = 'STATE' AND state IN ('ABORTED', 'EXECUTE'))
+ORDER BY rowid DESC LIMIT 1"""
+CLEARED = """SELECT code FROM alarm WHERE code IN ('CLEARED', 'LEFT_BEHIND') OR (code = 'STATE' AND state = 'EXECUTE')
+ORDER BY rowid DESC LIMIT 1"""
+LATCHED = """SELECT DISTINCT text FROM alarm WHERE batch = :batch AND code = 'LATCHED'
+AND rowid > (SELECT coalesce(max(rowid), 0) FROM alarm WHERE batch = :batch AND code = 'RESET')"""
+REMOVED = """SELECT epoch, lane, number FROM (SELECT * FROM unit ORDER BY rowid DESC LIMIT ?)
+WHERE outcome = 'removed'"""
+RECIPE = """SELECT b.recipe FROM alarm AS a JOIN batch AS b ON b.id = a.batch
+WHERE a.code = 'STATE' AND a.state = 'EXECUTE' ORDER BY a.rowid DESC LIMIT 1"""
+MODE = "SELECT text FROM alarm WHERE batch = ? AND code = 'MODE' ORDER BY rowid DESC LIMIT 1"
 STRAY = """SELECT count(*) FROM unit WHERE epoch = ? AND lane = ? AND outcome = 'accepted'
 AND batch NOT IN (SELECT id FROM batch)"""
 ALARMS = """SELECT at_ns, code, text, state, epoch, lane, number FROM alarm WHERE batch = ?
@@ -97,16 +108,28 @@ def resume(db: sqlite3.Connection) -> Resume:
     """
     found = db.execute("SELECT id, since_epoch FROM batch WHERE state = 'open'").fetchone()
     if found is None:
-        return Resume(last_epoch(db), [])
+        return Resume(last_epoch(db), [], owed=owed(db, ""))
     name, since = found
     newest = [UnitId(*row) for row in db.execute(RECORDED, (RESUMED_UNITS,))]
     any_row = bool(db.execute(ANY_ROW, {"batch": name}).fetchone()[0])
     state = line_state(db, name)
-    running = any_row and state in ("", *RUNNING)
+    running = any_row and state in RUNNING
     (revoked_ns,) = db.execute(REVOKED, (name,)).fetchone()
     permits = [row for row in permits_without_unit(db, name) if row.stages.permit_ns > revoked_ns]
     missing, permitted = without_row(db, name)
-    return Resume(last_epoch(db), permits, since, newest, running, state, missing, permitted)
+    return Resume(last_epoch(db), permits, since, newest, running, state, missing, permitted, owed(db, name))
+
+
+def owed(db: sqlite3.Connection, name: str) -> Owed:
+    """Return what a restart of the line must not lift; `name` is the open batch, "" when none is."""
+    return Owed(
+        reset=_text(db, ABORTED) == states.State.ABORTED.name,
+        empty_run=_text(db, CLEARED) not in ("", "STATE"),
+        latched=[code for (code,) in db.execute(LATCHED, {"batch": name})],
+        removed=[UnitId(*row) for row in db.execute(REMOVED, (RESUMED_UNITS,))],
+        recipe=_text(db, RECIPE),
+        mode=_text(db, MODE, name).partition(" ")[0],
+    )
 
 
 def without_row(db: sqlite3.Connection, name: str) -> tuple[list[UnitId], int]:
@@ -123,8 +146,7 @@ def without_row(db: sqlite3.Connection, name: str) -> tuple[list[UnitId], int]:
 
 def line_state(db: sqlite3.Connection, name: str) -> str:
     """Return the last state of the line on record in a batch, "" when none is."""
-    found = db.execute(STATE, (name,)).fetchone()
-    return str(found[0]) if found else ""
+    return _text(db, STATE, name)
 
 
 def last_epoch(db: sqlite3.Connection) -> int:
@@ -175,6 +197,7 @@ def facts(db: sqlite3.Connection, record: BatchRecord, unstored: int, rules: Rul
     newest = max((epoch for epoch, _ in places), default=0)
     lanes = [_lane(db, (name, epoch, lane), epoch == newest, rules) for epoch, lane in places]
     pinned = {"batch": name, "configuration": record.configuration, "bundle": record.bundle}
+    pinned["unjudged"] = "" if rules.automatic else record.bundle
     return BatchFacts(
         batch=record,
         outcomes=_tally(db, "outcome", name),
@@ -201,6 +224,11 @@ def _batch(row: Sequence[Any] | None) -> BatchRecord | None:
         return None
     name, state, *rest = row
     return BatchRecord(name, BatchState(state), *rest)
+
+
+def _text(db: sqlite3.Connection, sql: str, *values: Any) -> str:
+    found = db.execute(sql, values).fetchone()
+    return str(found[0]) if found else ""
 
 
 def _count(db: sqlite3.Connection, sql: str, *values: Any) -> int:

@@ -283,3 +283,21 @@ def test_the_past_counts_as_read_only_when_every_ring_is(bench: Bench) -> None:
             break
     assert [e.number for e in events if isinstance(e, Closed)] == list(range(1, 31))
     assert [e.number for e in events if isinstance(e, Created)] == list(range(1, 31))
+
+
+def test_reading_back_a_full_ring_does_not_race_with_the_plc(bench: Bench) -> None:
+    bench.agree()
+    length = bench.map.unit.length
+    bodies = Inputs(infeed=[Latch(bench.now() // 1000, bench.encoder)] * (length + 4))
+    bench.step(bodies)
+    bench.plc.close()
+    bench.plc = Plc(bench.link(), bench.map, SETTINGS, bench.now)
+    bench.plc.back_read = True
+    events = bench.until(Snapshot)
+    meanwhile = Inputs(infeed=[Latch(bench.now() // 1000, bench.encoder)] * 5)
+    bench.program.scan(bench.now() // 1000, meanwhile)
+    for _ in range(200):
+        events += bench.step()
+    assert not [e for e in events if isinstance(e, Overrun)]
+    numbers = [e.number for e in events if isinstance(e, Created)]
+    assert numbers == list(range(numbers[0], length + 4 + 5 + 1)) and len(numbers) > length - 8

@@ -69,6 +69,7 @@ def test_what_fits_is_admitted_with_its_numbers(station: Station) -> None:
         " + 10.0 PLC scan",
         "worst case 80.0 ms; the recipe allows 120.0 ms",
         "ejector lead 20 mm = 20.0 ms; needed 20.0 ms = 10.0 actuator + 10.0 PLC scan",
+        "units 40.0 ms apart; needed 20.0 ms = twice the PLC scan, by which its clock may lag",
         "725 mm under way / 40 mm minimum gap = 19 units a lane; at most 48",
     ]
 
@@ -91,6 +92,7 @@ def replace_worst(demands: Demands, worst_ms: float) -> Demands:
     [
         ({"speed_mm_s": 2200.0}, FITS, "last camera to gate 90.9 ms"),
         ({"ejector_lead_mm": 19.0}, FITS, "ejector lead 19 mm = 19.0 ms"),
+        ({}, Demands(120.0, 19.0, 80.0), "units 19.0 ms apart; needed 20.0 ms = twice the PLC scan"),
         ({}, Demands(60.0, 40.0, 80.0), "worst case 80.0 ms; the recipe allows 60.0 ms"),
         ({}, Demands(120.0, 15.0, 80.0), "725 mm under way / 15 mm minimum gap = 49 units a lane; at most 48"),
     ],
@@ -111,4 +113,5 @@ def test_what_is_admitted_has_time_and_room(station: Station, worst: float, spee
     changed = replace(station, geometry=replace(station.geometry, speed_mm_s=speed))
     demands = Demands(120.0, gap, worst)
     in_time = 200.0 / speed * 1000.0 >= worst + REQUEST_MS + 10.0 and 20.0 / speed * 1000.0 >= 20.0
-    assert (misfit(changed, demands) == "") == (in_time and 725.0 / gap <= MOST_IN_FLIGHT)
+    told_apart = gap / speed * 1000.0 >= 20.0
+    assert (misfit(changed, demands) == "") == (in_time and told_apart and 725.0 / gap <= MOST_IN_FLIGHT)

@@ -88,6 +88,15 @@ def test_what_was_never_given_is_not_taken_back() -> None:
     assert entries(mail) == {} and mail.waiting == 0
 
 
+def test_a_late_withdrawal_of_the_slots_last_unit_leaves_the_new_ones_permit_withdrawable() -> None:
+    mail = fresh()
+    give(mail, 9)
+    give(mail, 73)
+    mail.withdraw(0, 9, 0)
+    mail.withdraw(0, 73, 0)
+    assert [(e["number"], e["verdict"]) for e in entries(mail).values()] == [(9, 1), (73, 0), (73, 0)]
+
+
 def test_a_reject_channel_is_told_and_permits_nothing() -> None:
     mail = fresh()
     mail.reject(0, 9, 2, 0xBEEF, 0)

@@ -28,6 +28,7 @@ from daemon.recorder.batch import Rules, Run, Totals, why_open
 from daemon.recorder.ledger import Closing, Ledger, LedgerError, LedgerUnwritable
 from daemon.recorder.rows import Entry
 from daemon.units import Outcome, Reason, UnitId, Verdict
+from drivers.registers import load_map
 
 RULES = Rules(automatic=True, permitted_flag=1)
 
@@ -195,10 +196,17 @@ def test_a_restart_finds_batch_epoch_permits_and_acknowledgement(path):
         assert second.current_batch().configuration == OPENING.configuration
         permits = [permit(2), permit(3, epoch=2)]
         assert second.resume() == Resume(
-            2, permits, 0, [UnitId(1, 0, 1)], True, "", [UnitId(1, 0, 2), UnitId(2, 0, 3)], 2
+            2, permits, 0, [UnitId(1, 0, 1)], False, "", [UnitId(1, 0, 2), UnitId(2, 0, 3)], 2
         )
         assert second.acknowledged(SESSION) == 4
         assert second.acknowledged(SESSION + 1) == 0
+
+
+def test_a_restart_knows_what_the_closed_rings_of_four_lanes_can_hold(ledger, batch):
+    """A unit that the line did not know to be on record would be judged again from what the ring says of it."""
+    write(ledger, *[unit(n) for n in range(1, 600)])
+    rings = load_map().closed
+    assert len(ledger.resume().recorded) >= rings.length * 4
 
 
 def test_a_full_ledger_writes_nothing_and_goes_on_when_there_is_room(ledger, path):
@@ -310,6 +318,13 @@ def test_facts_of_a_clean_batch_let_it_close(ledger, batch):
 def test_what_keeps_a_batch_open_is_found_in_the_ledger(ledger, batch, rows, complaint):
     write(ledger, permit(1), unit(1), totals(2, 1), *rows)
     assert any(complaint in line for line in why_open(ledger.facts(batch, unstored=0, rules=RULES)))
+
+
+def test_a_unit_that_the_legacy_inspection_passed_needs_no_verdict_of_ours(ledger, batch):
+    unjudged = unit(1, reason=Reason.LATE, verdict=Verdict.UNDECIDED, bundle="", views=[], plc_flags=8)
+    write(ledger, unjudged, unit(2), totals(2, 2))
+    assert why_open(ledger.facts(batch, unstored=0, rules=replace(RULES, automatic=False))) == ()
+    assert "another configuration" in "".join(why_open(ledger.facts(batch, unstored=0, rules=RULES)))
 
 
 def test_a_second_batch_in_the_same_epoch_counts_its_own_units_only(ledger, batch, path):

@@ -126,3 +126,12 @@ def test_a_permit_of_an_older_epoch_is_not_given_late() -> None:
     wire.epoch = 6
     permits.stored(1)
     assert wire.given == []
+
+
+def test_an_epoch_that_begins_between_two_permits_gets_none_of_the_old_one() -> None:
+    wire, rows = Wire(), Rows(lambda _: True)
+    permits = Permits(wire, rows, after_record=False)  # type: ignore[arg-type]  # only these two calls are made
+    permits.grant(row(1), NOW)
+    wire.epoch = 6
+    permits.grant(row(2), NOW)
+    assert wire.given == [1]

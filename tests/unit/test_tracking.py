@@ -306,3 +306,16 @@ def test_any_script_of_events(events: list[tuple[str, int, bool]]) -> None:
             assert finish.unit in script.granted
             assert finish.judged is not None
             assert finish.judged.verdict is Verdict.ACCEPT
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("passed", [True, False])
+def test_what_the_legacy_inspection_did_while_the_line_was_down_is_no_escape(known: bool, passed: bool) -> None:
+    """Under the key switch LEGACY the PLC notes no permit, and nothing that it does may stop the machine."""
+    tracker = Tracker(SETTINGS, acting=False)
+    if known:
+        tracker.created(unit(1), 0, 0, Reason.LINE_DOWN)
+    (closed,) = tracker.closed(seen(1, passed=passed, chute=not passed), False)
+    assert isinstance(closed, Finish)
+    assert closed.outcome is (Outcome.ACCEPTED if passed else Outcome.REJECTED)
+    assert (closed.reason, closed.source) == (Reason.LINE_DOWN, "line" if known else "plc")

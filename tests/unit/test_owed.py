@@ -1,0 +1,192 @@
+"""What a restart of the line must not lift: every state is written to a real ledger and read back by the next life."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from ledger_rows import BATCH, NOW, OPENING, entries, unit
+
+from daemon.config import Station, load
+from daemon.line.conditions import Condition
+from daemon.line.desk import Desk
+from daemon.line.oversight import Oversight
+from daemon.line.restart import begin
+from daemon.messages import AlarmRow
+from daemon.recorder.ledger import Closing, Ledger
+from daemon.states import Mode, State
+from daemon.units import Outcome, UnitId
+from provisioning.simstation import Layout, station_text
+
+MS = 1_000_000
+CAMERA = Condition("CAMERA_LOST", "camera_acquires", False, "body", "body")
+
+
+@pytest.fixture(scope="module")
+def station(tmp_path_factory: pytest.TempPathFactory) -> Station:
+    path = tmp_path_factory.mktemp("station") / "station.toml"
+    path.write_text(station_text(1502, Path("/r"), 600.0, Layout()))
+    return load(path)
+
+
+class Lives:
+    """One ledger with an open batch; `desk` and `oversight` are the present life of the line."""
+
+    def __init__(self, ledger: Ledger, station: Station) -> None:
+        self.ledger, self._station, self.now, self._life = ledger, station, 10**12, 0
+        ledger.open_batch(OPENING, NOW)
+        ledger.store(entries(unit(1)), {}, NOW)
+        self.restart()
+        self.turn()
+
+    def restart(self) -> None:
+        """The process dies; the next one is told what is on record."""
+        self._life += 1
+        self.desk, self.oversight = Desk(), Oversight(self._station)
+        told = self.ledger.resume()
+        current = self.ledger.current_batch()
+        self.oversight.armed(current.recipe if current else "", told.owed.recipe)
+        begin(self.desk, self.oversight, told, self.now)
+
+    def turn(self, *found: Condition, times: int = 1) -> State:
+        for _ in range(times):
+            self.now += 100 * MS
+            self.desk.drive(found, True, True, self.now, clearing=self.oversight.clearance.pending)
+            self.write()
+        return self.desk.state
+
+    def write(self) -> None:
+        batch = self.ledger.current_batch()
+        rows = [AlarmRow(0, n.at_ns, n.code, n.text, n.state.name, None) for n in self.desk.fresh] if batch else []
+        self.desk.fresh.clear()
+        self.ledger.store(entries(*rows, session=self._life, batch=batch.id if batch else ""), {}, NOW)
+
+    def act(self, kind: str) -> str:
+        answer = self.desk.act(kind, self.now, "ann")
+        self.turn()
+        return answer
+
+    def run(self) -> None:
+        """Start and reach Execute, the empty-line run included."""
+        assert self.act("start") == ""
+        self.oversight.clearance.why = ""
+        assert self.turn(times=2) is State.EXECUTE
+
+
+@pytest.fixture
+def lives(tmp_path: Path, station: Station) -> Iterator[Lives]:
+    with closing(Ledger(tmp_path / "ledger.sqlite")) as ledger:
+        yield Lives(ledger, station)
+
+
+def test_a_line_that_nobody_started_in_this_batch_does_not_start_by_itself(lives: Lives) -> None:
+    assert lives.ledger.resume().recorded == [UnitId(1, 0, 1)]
+    lives.restart()
+    assert lives.turn(times=2) is State.STOPPED
+
+
+def test_a_running_line_goes_on(lives: Lives) -> None:
+    lives.run()
+    lives.restart()
+    assert lives.turn() is State.EXECUTE and not lives.desk.latched
+
+
+@pytest.mark.parametrize("code", ["CONSECUTIVE_REJECTS", "SAME_DEFECT", "LATE_RUN"])
+def test_a_hold_that_waits_for_a_person_goes_on_waiting(lives: Lives, code: str) -> None:
+    lives.run()
+    lives.desk.alarm(code, "20 units", lives.now)
+    assert lives.turn(times=2) is State.HELD
+    for _ in range(2):
+        lives.restart()
+        assert lives.turn(times=3) is State.HELD
+        assert lives.desk.first_out.startswith(code) and lives.desk.book.active
+    assert lives.act("reset") == ""
+    assert lives.turn(times=2) is State.EXECUTE and not lives.desk.book.active
+    lives.restart()
+    assert lives.turn(times=2) is State.EXECUTE
+
+
+def test_a_hold_by_a_person_and_a_second_strike_go_on_waiting(lives: Lives) -> None:
+    lives.run()
+    lives.act("hold")
+    for found in [(CAMERA,), (), (CAMERA,), ()]:
+        lives.turn(*found)
+    assert lives.desk.latched == {"HOLD_BY_PERSON", "CAMERA_LOST"}
+    lives.restart()
+    assert lives.turn(times=2) is State.HELD
+    assert lives.desk.latched == {"HOLD_BY_PERSON", "CAMERA_LOST"}
+
+
+def test_a_line_that_was_emptying_to_stop_stops(lives: Lives) -> None:
+    lives.run()
+    lives.desk.act("stop", lives.now, "ann")
+    lives.write()
+    lives.restart()
+    assert lives.desk.state is State.STOPPING
+    assert lives.turn(times=8) is State.STOPPED
+
+
+def test_an_abort_that_was_cleared_still_owes_the_reset(lives: Lives) -> None:
+    lives.run()
+    lives.act("abort")
+    lives.turn()
+    lives.act("clear")
+    lives.turn()
+    lives.restart()
+    assert lives.desk.state is State.STOPPED and "reset" in lives.act("start")
+    assert lives.act("reset") == ""
+    lives.run()
+    lives.restart()
+    assert lives.turn() is State.EXECUTE and not lives.desk.reset_owed
+
+
+def test_the_empty_line_run_is_still_to_come_and_no_removed_unit_is_forgotten(lives: Lives) -> None:
+    lives.run()
+    lives.act("stop")
+    lives.turn(times=8)
+    lives.desk.note("CLEARED", "1 units removed by ann: test: 1.0.2", lives.now)
+    lives.write()
+    lives.ledger.store(entries(unit(2, outcome=Outcome.REMOVED)), {}, NOW)
+    lives.restart()
+    assert lives.oversight.clearance.pending and list(lives.oversight.clearance.removed) == [UnitId(1, 0, 2)]
+    assert lives.act("start") == "" and lives.turn() is State.STARTING
+    lives.restart()
+    assert lives.oversight.clearance.pending
+    lives.run()
+    lives.restart()
+    assert not lives.oversight.clearance.pending
+
+
+def test_another_recipe_than_that_which_ran_last_begins_with_the_empty_line_run(lives: Lives) -> None:
+    lives.run()
+    lives.act("stop")
+    lives.turn(times=8)
+    lives.ledger.close_batch(BATCH, Closing("ann", "done", "{}"), NOW)
+    lives.restart()
+    assert not lives.oversight.clearance.pending
+    lives.ledger.open_batch(replace(OPENING, id="B-2", recipe="q" * 64), NOW)
+    lives.restart()
+    assert lives.oversight.clearance.pending
+    lives.run()
+    lives.restart()
+    assert not lives.oversight.clearance.pending
+
+
+def test_nothing_is_produced_after_a_restart_in_maintenance(lives: Lives) -> None:
+    assert lives.desk.change_mode("maintenance", lives.now, "ann") == ""
+    lives.run()
+    lives.restart()
+    assert lives.turn() is State.EXECUTE
+    assert lives.desk.mode is Mode.MAINTENANCE and not lives.desk.permits
+
+
+def test_a_mode_chosen_before_the_batch_is_on_its_record(lives: Lives) -> None:
+    lives.ledger.close_batch(BATCH, Closing("ann", "done", "{}"), NOW)
+    assert lives.desk.change_mode("manual", lives.now, "ann") == ""
+    lives.write()
+    lives.ledger.open_batch(replace(OPENING, id="B-2"), NOW)
+    lives.desk.opened(lives.now)
+    lives.write()
+    lives.restart()
+    assert lives.desk.mode is Mode.MANUAL
