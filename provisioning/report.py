@@ -102,6 +102,9 @@ def show(document: Mapping[str, Any], console: Console) -> None:
     console.print(Panel(body, title=title, title_align="left", subtitle=_foot(document), subtitle_align="left"))
     for line in document["not_closed_because"]:
         console.print(Text(f"  {line}", style="red"))
+    if document["acts"] and not document["faults"]:
+        text = f"  the attendant had to reset the line {len(document['acts'])} times though no fault was played: read `acts`"
+        console.print(Text(text, style="yellow"))
     if document["faults"]:
         console.print(_faults(document["faults"]))
 

@@ -88,7 +88,8 @@ class Simulation:
             unit = unitfile.read(places.unit_files() / f"linewarden-{name}.service", instance)
             self._supervisor.add(unit, command_here(unit.command, self.run.station))
         self._player = FaultPlayer(self._supervisor, self.run, documents, "".join(cameras[0]))
-        self._attendant = Attendant(self.run.runtime, self._take_out if options.layout.wiring == "diverter" else None)
+        hands = self._take_out if options.layout.wiring == "diverter" else None
+        self._attendant = Attendant(self.run.runtime, hands, planned=bool(options.faults))
 
     def play(self) -> dict[str, Any]:
         """Run the batch from opening to closing and return the recorder's report.
@@ -108,7 +109,7 @@ class Simulation:
         self._act(self._recorder, _act("batch-open", batch), ACT_S)
         self._act(self._line, _act("start", ""), ACT_S)
         self._phase("inspecting")
-        self._attended = bool(self._options.faults)
+        self._attended = True
         limit = 60.0 * self._options.units / self._options.rate * 2 + GRACE_S
         self._until(lambda: "done" in self._box_said, limit, "the last vial to leave the line")
         self._attended = False

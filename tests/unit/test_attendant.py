@@ -110,3 +110,13 @@ def test_without_a_plc_he_empties_the_machine_with_his_hands_before_he_says_so(l
     assert attendant.tick(status, PATIENCE_NS).startswith("attendant: clear")
     assert taken == [4] and [(act.kind, act.new) for act in line.acts()] == [("clear", "removed")]
     attendant.close()
+
+
+@pytest.mark.parametrize("state", ["ABORTED", "STOPPED", "IDLE"])
+def test_without_planned_faults_only_a_hold_is_reset(line: Line, tmp_path: Path, state: str) -> None:
+    attendant = Attendant(tmp_path, planned=False)
+    for at in range(4):
+        assert attendant.tick(_status(state, [MET]), at * LONG_PATIENCE_NS) == ""
+    assert attendant.tick(_status("HELD", [MET]), 5 * LONG_PATIENCE_NS) == ""
+    assert attendant.tick(_status("HELD", [MET]), 6 * LONG_PATIENCE_NS).startswith("attendant: reset")
+    attendant.close()
