@@ -70,6 +70,7 @@ _ROWS = (
     Fault("PLC_RESTARTED", _S, 10, safety=True),
     Fault("PLC_MEMORY", _S, 10, safety=True),
     Fault("PLC_WRONG", _X, safety=True, bars=True),
+    Fault("PLC_ABORTED", _H, safety=True),
     Fault("PLC_STRANGER", _A),
     Fault("AUTHORITY", _H, safety=True),
     Fault("OVERRUN", _H, 1, safety=True),

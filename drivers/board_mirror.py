@@ -147,11 +147,19 @@ class Outbox:
         self._sequence = 0
 
     def add(self, said: Permit | Revoke, now_ns: int, until_ns: int) -> Frame:
-        """Number a frame and return it for its first sending."""
+        """Number a frame and return it for its first sending. A revocation also takes the place of a waiting permit."""
+        if isinstance(said, Revoke):
+            self._void(said)
         self._sequence += 1
         self._waiting.append(_Waiting(self._sequence, said, until_ns))
         self.sent_ns = now_ns
         return Frame(said, self._sequence)
+
+    def _void(self, said: Revoke) -> None:
+        """No permit of that unit is offered again, lest it stand until its revocation comes behind it."""
+        for index, item in enumerate(self._waiting):
+            if type(item.said) is Permit and (item.said.lane, item.said.number) == (said.lane, said.number):
+                self._waiting[index] = replace(item, said=said)
 
     def acknowledged(self, sequence: int) -> None:
         """The board took everything up to there."""

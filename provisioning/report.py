@@ -103,7 +103,8 @@ def show(document: Mapping[str, Any], console: Console) -> None:
     for line in document["not_closed_because"]:
         console.print(Text(f"  {line}", style="red"))
     if document["acts"] and not document["faults"]:
-        text = f"  the attendant had to reset the line {len(document['acts'])} times though no fault was played: read `acts`"
+        times = len(document["acts"])
+        text = f"  no fault was played and yet the attendant had to reset the line {times} times (see `acts`)"
         console.print(Text(text, style="yellow"))
     if document["faults"]:
         console.print(_faults(document["faults"]))

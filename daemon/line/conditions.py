@@ -1,8 +1,10 @@
 """What stands between now and Execute, in the order in which a person would check it. Pure."""
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from daemon.config import Station
 from daemon.faults import INPUTS
 from daemon.states import Mode
 from daemon.units import Authority, LineMode
@@ -12,6 +14,8 @@ KEYS = {
     LineMode.PROPOSE: {Authority.LEGACY},
     LineMode.AUTOMATIC: {Authority.LINEWARDEN, Authority.BOTH},
 }
+MAP_VERSION = 1
+PLC_ABORTED = 1 << 4  # bit of register plc_state
 TOLD = {LineMode.SHADOW: 0, LineMode.PROPOSE: 1, LineMode.AUTOMATIC: 2}
 
 
@@ -38,6 +42,7 @@ class Facts:
     inputs: tuple[tuple[str, bool], ...] = ()
     lights: tuple[tuple[str, bool], ...] = ()
     misfit: str = ""
+    plc_aborted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,26 @@ class Condition:
     met: bool
     subject: str = ""
     detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ToldByPlc:
+    """What the PLC's status says of itself; all is well while nothing was read."""
+
+    right: bool = True
+    key_fits: bool = True
+    aborted: bool = False
+
+
+def told_by_plc(registers: Mapping[str, int], station: Station) -> ToldByPlc:
+    """Read the fixed registers of the last status."""
+    if not registers:
+        return ToldByPlc()
+    return ToldByPlc(
+        right=(registers["map_version"], registers["plc_identity"]) == (MAP_VERSION, station.plc_identity),
+        key_fits=key_fits(station.mode, registers["authority"]),
+        aborted=bool(registers["plc_state"] & PLC_ABORTED),
+    )
 
 
 def key_fits(mode: LineMode, authority: int) -> bool:
@@ -75,6 +100,7 @@ def conditions(facts: Facts) -> tuple[Condition, ...]:
         Condition("PLC_WRONG", "right_plc", not facts.link or facts.plc_right),
         Condition("PLC_LINK", "heartbeat", facts.plc_alive),
         Condition("PLC_LINK", "epoch", facts.epoch != 0),
+        Condition("PLC_ABORTED", "plc_not_aborted", not facts.link or not facts.plc_aborted),
         Condition("AUTHORITY", "authority", not facts.link or facts.key_fits),
         *(Condition(INPUTS[name], name, met) for name, met in facts.inputs),
         Condition("RECORDER_LOST", "recorder", facts.recorder),

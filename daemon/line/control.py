@@ -4,14 +4,14 @@ The loop (loop.py) brings events and the time and owns the sockets. Way of one u
 (binding) -> Bound to vision -> Judged -> `_grant` -> `_closed` -> row.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from daemon.catalogue import catalogue
 from daemon.config import Station
 from daemon.line import binding, tracking
 from daemon.line.acts import Acts, Scene
 from daemon.line.arming import Arming, Pinned
-from daemon.line.conditions import Condition, Facts, conditions, key_fits, told_mode
+from daemon.line.conditions import Facts, conditions, told_by_plc, told_mode
 from daemon.line.desk import RUNNING, Desk
 from daemon.line.grid import Grid
 from daemon.line.latches import LatchBook
@@ -86,6 +86,7 @@ class Control:
 
     def event(self, event: wires.Event, now: int) -> None:
         """The PLC said something."""
+        self._stations.look_ahead(self._tracker, self._snapshot, now)
         self.latches.take(event)
         match event:
             case wires.Snapshot():
@@ -174,6 +175,7 @@ class Control:
 
     def message(self, message: Message, now: int) -> None:
         """Something arrived from camera, vision or recorder."""
+        self._stations.look_ahead(self._tracker, self._snapshot, now)
         match message:
             case FrameSeen():
                 self._frame(message.evidence, now)
@@ -181,7 +183,7 @@ class Control:
                 self._do(self._tracker.judged(message, now, self._refusal(now)), now)
             case Stored():
                 self._rows.stored(message.seq)
-                self._permits.stored(message.seq)
+                self._permits.stored(message.seq, now)
             case CameraState():
                 self._camera_state(message.camera, message.session if message.acquiring else 0, now)
             case FrameLost():
@@ -215,7 +217,7 @@ class Control:
     def act(self, act: Act, now: int) -> Answer:
         """A person, or a machine on his behalf, acts."""
         runs = bool(self._snapshot and self._snapshot.registers["plc_state"] & BELT_RUNS)
-        answer, commands = self._acts.act(act, Scene(self._found(now), runs, self._flags["permitted"], now))
+        answer, commands = self._acts.act(act, Scene(conditions(self._facts(now)), runs, self._flags["permitted"], now))
         self._do(commands, now)
         return answer
 
@@ -229,7 +231,7 @@ class Control:
         if arm.batch != self._arming.batch:
             self._summary.new_batch()
             self._oversight.reset()
-            self._desk.opened(now)
+            self._desk.another_batch(now)
         first = not self._arming.ready
         self._arming.take(arm)
         self._oversight.armed(arm.recipe, self._arming.told.owed.recipe)
@@ -301,8 +303,7 @@ class Control:
     def tick(self, now: int) -> None:
         """Do everything that is due. Called every turn of the loop, after the events and messages."""
         self._stations.feed(self._plc.edges_until_ns)
-        if self._snapshot:
-            self._tracker.encoder(self._stations.furthest(self._snapshot, now))
+        self._stations.look_ahead(self._tracker, self._snapshot, now)
         for name in self._stations.names:
             self._decide(name, self._stations.binder(name).tick(now), now)
         silent = Reason.LATE if self._post.vision_up else Reason.ENGINE_FAULT
@@ -322,7 +323,7 @@ class Control:
 
     def _drive(self, now: int) -> None:
         """Let the conditions move the line state, and tell PLC and recorder."""
-        found, clearing = self._found(now), self._oversight.clearance.pending
+        found, clearing = conditions(self._facts(now)), self._oversight.clearance.pending
         bits = self._desk.drive(found, self._stations.synced, not len(self._tracker), now, clearing=clearing)
         if self._oversight.takes_back(self._desk.state, found):
             self._take_back(now)
@@ -369,14 +370,14 @@ class Control:
             self._oversight.configure(loaded)
 
     def _facts(self, now: int) -> Facts:
-        registers = self._snapshot.registers if self._snapshot else {}
-        identity = (registers["map_version"], registers["plc_identity"]) if registers else None
+        plc = told_by_plc(self._snapshot.registers if self._snapshot else {}, self._station)
         return Facts(
             link=self._plc.up,
             plc_alive=self._plc.alive(now),
-            plc_right=identity in (None, (1, self._station.plc_identity)),
+            plc_right=plc.right,
+            plc_aborted=plc.aborted,
             epoch=self._plc.epoch,
-            key_fits=not registers or key_fits(self._station.mode, registers["authority"]),
+            key_fits=plc.key_fits,
             recorder=self._post.recorder_up,
             stored=not self._rows.overdue(now),
             batch=self._arming.batch,
@@ -388,9 +389,6 @@ class Control:
             lights=self._oversight.lights(now),
             misfit=self._oversight.misfit,
         )
-
-    def _found(self, now: int) -> Sequence[Condition]:
-        return conditions(self._facts(now))
 
     def status(self, now: int) -> Status:
         """Return the snapshot that `linewarden status` shows."""

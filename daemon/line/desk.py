@@ -33,6 +33,7 @@ STOP_NS = 500_000_000
 RESTARTED = "since before the line restarted"
 RUNNING = states.RUNNING | {State.STOPPING, State.COMPLETING}
 EMPTYING = {State.STOPPING, State.COMPLETING}
+LASTING = {State.STARTING, *EMPTYING}
 CLOSED_INFEED = {State.HOLDING, State.HELD, State.SUSPENDING, State.SUSPENDED, *EMPTYING}
 PERMITTING = {State.EXECUTE, State.HOLDING, State.HELD, State.UNHOLDING, *EMPTYING}
 
@@ -157,8 +158,10 @@ class Desk:
                 self.book.raised(code, "", RESTARTED, now_ns, stands=True)
                 self._until_reset.add((code, ""))
 
-    def opened(self, now_ns: int) -> None:
-        """A batch was opened: its record says that nothing is produced now, if so."""
+    def another_batch(self, now_ns: int) -> None:
+        """A batch was opened or closed: nobody started the line in this one. Its record begins with an odd mode."""
+        if self.state in (State.STARTING, *states.RUNNING) and self._move(Event.STOP, now_ns, "another batch"):
+            self._stopping_since = now_ns
         if self.mode is not Mode.PRODUCTION:
             self.note("MODE", f"{self.mode.name} at the opening of the batch", now_ns)
 
@@ -329,6 +332,6 @@ class Desk:
         self.state = target
         if target is State.ABORTING:
             self.reset_owed = True
-        if target not in ACTING or target in EMPTYING:
+        if target not in ACTING or target in LASTING:
             self.note("STATE", f"{target.name}{': ' + why if why else ''}", now_ns)
         return True

@@ -73,6 +73,11 @@ class Stations:
             gap_ns = self._min_gap_mm * self._counts_per_mm * elapsed / counts
             self._apply(int(gap_ns / 4))
 
+    def look_ahead(self, tracker: tracking.Tracker, snapshot: Snapshot | None, now_ns: int) -> None:
+        """Tell the tracker how far the belt can be, before anything is decided in a turn that may come late."""
+        if snapshot:
+            tracker.encoder(self.furthest(snapshot, now_ns))
+
     def furthest(self, snapshot: Snapshot, now_ns: int) -> int:
         """Return where the belt can be at most by now, in counts; 3 % above its last speed."""
         age_ns = now_ns - snapshot.at_ns

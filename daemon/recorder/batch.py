@@ -143,6 +143,7 @@ class BatchFacts:
     `unstored`: rows received and not durable yet. `unpermitted`: accepted without a permit row (0 where the line is
     not in AUTOMATIC). `stray`: accepted in a touched epoch under no batch on record. `foreign`: accepted under another
     configuration or bundle. `conflicts`: rows that contradict others, a frame credited to two units among them.
+    `escape_alarms`: also bodies without a unit, and units that a person had said to be removed, were seen to escape.
     """
 
     batch: BatchRecord
@@ -162,6 +163,7 @@ class BatchFacts:
     frame_to_verdict_ns: Sequence[int]
     alarms: Sequence[AlarmFact]
     alarm_count: int
+    escape_alarms: int = 0
 
 
 def runs(numbers: Iterable[int]) -> tuple[Run, ...]:
@@ -279,7 +281,9 @@ def _balance(facts: BatchFacts) -> Iterator[str]:
         yield f"{arrived} units came in and {counted} are accounted for: wait for the missing rows or find the units"
     for outcome in (Outcome.QUARANTINED, Outcome.ESCAPED):
         if count := facts.outcomes.get(outcome, 0):
-            yield f"{count} units are {outcome.value}: take them out by hand and record who did"
+            yield f"{count} units are {outcome.value}: find them; the batch stays open for QA to investigate"
+    if facts.escape_alarms and not facts.outcomes.get(Outcome.ESCAPED, 0):
+        yield f"{facts.escape_alarms} escapes are on record that have no row: see the alarms and find the bodies"
     if facts.open_permits:
         named = _named([str(unit) for unit in facts.open_permits])
         yield f"{len(facts.open_permits)} permits have no unit row ({named}): where these units went is unknown"

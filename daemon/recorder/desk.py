@@ -12,6 +12,7 @@ from daemon.recorder.gather import Gather
 from daemon.recorder.ledger import Closing, Ledger, LedgerError, Opening
 from daemon.recorder.reading import RUNNING
 from daemon.recorder.wall import WallClock
+from daemon.states import State
 from daemon.units import LineMode
 
 BATCH_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -100,7 +101,7 @@ class Desk:
             raise Refused(f"batch {act.new} is not open, {batch.id} is")
         if not self.line_present:
             raise Refused("line is not connected, its last rows may be missing: start it and try again")
-        if (state := self._ledger.line_state(batch.id)) in RUNNING:
+        if (state := self._ledger.line_state(batch.id)) in {State.STARTING.name, *RUNNING}:
             raise Refused(f"the line is in {state}: stop it first, so that no unit comes in after the count")
         facts = self._facts(batch)
         if why := why_open(facts):

@@ -59,9 +59,6 @@ WHERE u.batch = :batch AND u.outcome = 'accepted' AND (u.configuration <> :confi
   OR coalesce(nullif(u.bundle, ''), p.bundle, :unjudged) <> :bundle
   OR ifnull(p.configuration, :configuration) <> :configuration OR ifnull(p.bundle, :bundle) <> :bundle)"""
 RECORDED = "SELECT epoch, lane, number FROM unit ORDER BY rowid DESC LIMIT ?"
-ANY_ROW = (
-    "SELECT EXISTS (SELECT 1 FROM unit WHERE batch = :batch) OR EXISTS (SELECT 1 FROM permit WHERE batch = :batch)"
-)
 STATE = "SELECT state FROM alarm WHERE batch = ? AND code = 'STATE' ORDER BY rowid DESC LIMIT 1"
 REVOKED = """SELECT coalesce(max(at_ns), 0) FROM alarm WHERE batch = ?
 AND code IN ('CAMERA_UNSYNCED', 'TOO_CLOSE', 'ESCAPED', 'PERMITS_REVOKED')"""
@@ -111,9 +108,8 @@ def resume(db: sqlite3.Connection) -> Resume:
         return Resume(last_epoch(db), [], owed=owed(db, ""))
     name, since = found
     newest = [UnitId(*row) for row in db.execute(RECORDED, (RESUMED_UNITS,))]
-    any_row = bool(db.execute(ANY_ROW, {"batch": name}).fetchone()[0])
     state = line_state(db, name)
-    running = any_row and state in RUNNING
+    running = state in RUNNING
     (revoked_ns,) = db.execute(REVOKED, (name,)).fetchone()
     permits = [row for row in permits_without_unit(db, name) if row.stages.permit_ns > revoked_ns]
     missing, permitted = without_row(db, name)
@@ -216,6 +212,7 @@ def facts(db: sqlite3.Connection, record: BatchRecord, unstored: int, rules: Rul
         frame_to_verdict_ns=_spans(db, name, "frame_ns", "judged_ns"),
         alarms=_alarms(db, name),
         alarm_count=_count(db, "SELECT count(*) FROM alarm WHERE batch = ?", name),
+        escape_alarms=_count(db, "SELECT count(*) FROM alarm WHERE batch = ? AND code = 'ESCAPED'", name),
     )
 
 

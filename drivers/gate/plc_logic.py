@@ -114,7 +114,7 @@ class Plc:
             lane.track(now_us, inputs)
             if lane.gate and not was and index == 0:
                 self._bank.set("gate_encoder", inputs.encoder)
-            out.gates[index], out.channels[index] = lane.gate, lane.channel
+            out.gates[index], out.channels[index] = lane.gate and not self._aborted, lane.channel
             out.events, lane.events = out.events + lane.events, []
         self._status(now_us, inputs, out)
         return out

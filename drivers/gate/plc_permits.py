@@ -68,9 +68,9 @@ class Device:
         return True
 
     def slot_cause(self, unit: Unit) -> Cause:
-        """Judge the permit slot of a unit, whatever the device's state."""
+        """Judge the permit slot of a unit, whatever the device's state. The last epoch names no single agreement."""
         words, at = self._bank.words, unit.slot_at
-        if unit.epoch != self.epoch or not self.nonce:
+        if unit.epoch != self.epoch or not self.nonce or self.epoch == MAX_U32:
             return Cause.RESTART if unit.flags & Flag.SURVIVED_RESTART else Cause.WRONG_EPOCH
         if u32(words, at) != unit.number:
             return Cause.NO_PERMIT

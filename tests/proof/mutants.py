@@ -95,7 +95,7 @@ MUTANTS = (
     Mutant(
         "closed unit kept",
         TRACKING,
-        (("entry = self._units.pop(seen.unit, None)", "entry = self._units.get(seen.unit, None)"),),
+        (("known = self._units.pop(seen.unit, None)", "known = self._units.get(seen.unit, None)"),),
         ("line-hang", "belt-stop"),
     ),
     Mutant(
@@ -224,7 +224,7 @@ MUTANTS = (
     Mutant(
         "epoch of the unit not compared",
         PERMITS,
-        (("if unit.epoch != self.epoch or not self.nonce:", "if False:"),),
+        (("if unit.epoch != self.epoch or not self.nonce or self.epoch == MAX_U32:", "if False:"),),
         ("plc-restart",),
     ),
     Mutant(

@@ -196,11 +196,12 @@ class SmallLine:
             self.bank.write(slot + (part.start or 0), words[part])
 
     def mix_epochs(self, *, new: bool) -> None:
-        """Somebody writes a permit with a valid check for a unit of an old epoch: in its own or in the new one."""
-        now = self.program.epoch
-        for body in self.bodies:
-            if body.unit and body.unit.epoch != now:
-                number, epoch = body.unit.number, now if new else body.unit.epoch
+        """Somebody writes a permit with a valid check for a unit of an old epoch: in its own or in the new one (not
+        where that number is a unit's again: no gate can tell that from the line's own)."""
+        now, units = self.program.epoch, [body.unit for body in self.bodies if body.unit]
+        for unit in units:
+            if unit.epoch != now and not (new and UnitId(now, 0, unit.number) in units):
+                number, epoch = unit.number, now if new else unit.epoch
                 slot = number % MAP.permit.length
                 check = permit_check(number, epoch, 0, slot, DEVICE)
                 self.bank.write(MAP.permit.at(0, slot), [*split(number), epoch & 0xFFFF, check])
@@ -323,6 +324,7 @@ class SmallLine:
         for event in out.events:
             unit = UnitId(event.epoch, 0, event.number)
             if event.step is Step.CREATED and body:
+                self._named(unit)
                 body.unit, body.order = unit, out.armed[0]
                 self._must_be_zero(unit)
                 self.events.append(("created", (event.epoch, event.number, self.encoder, self.now_ns)))
@@ -338,6 +340,15 @@ class SmallLine:
             k = (self.bank.words[head] << 16) | self.bank.words[head + 1]
             self.events.append(("edge", (k, fired.compare.epoch, fired.compare.number, self.now_ns)))
         self._hear_epoch()
+
+    def _named(self, unit: UnitId) -> None:
+        """A program that forgot and agreed with nobody since may give a name again; nothing of that name can pass."""
+        for body in self.bodies:
+            if body.unit == unit:
+                if self.bank.get("epoch_nonce_granted"):
+                    self.violations.append(f"the program gave {unit} twice in an agreed epoch")
+                body.unit = None
+                self.closed.discard(unit)
 
     def _must_be_zero(self, unit: UnitId) -> None:
         at = MAP.permit.at(0, unit.number % MAP.permit.length)

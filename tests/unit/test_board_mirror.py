@@ -111,3 +111,10 @@ def test_a_repeated_permit_has_a_fresh_stamp_and_one_too_old_goes_as_its_revocat
     outbox.add(PERMIT, 10, 100)
     assert [frame.said for frame in outbox.again(100, 6)] == [replace(PERMIT, echo=6)]
     assert [frame.said for frame in outbox.again(101, 7)] == [Revoke(1001, 3, 8, 0)]
+
+
+def test_a_permit_that_waits_is_not_offered_again_once_it_is_taken_back() -> None:
+    outbox = Outbox()
+    outbox.add(PERMIT, 0, 100)
+    outbox.add(Revoke(1001, 3, 8, 0), 0, 100)
+    assert [(f.sequence, type(f.said)) for f in outbox.again(50, 6)] == [(1, Revoke), (2, Revoke)]

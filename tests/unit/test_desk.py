@@ -352,3 +352,15 @@ def test_what_took_permits_back_is_always_on_record() -> None:
 def test_the_table_of_the_desk_is_the_table_of_faults() -> None:
     assert {code: Desk().reaction(code) for code in TABLE} == {code: row.reaction for code, row in TABLE.items()}
     assert Desk({"BIN_FULL": Reaction.ALARM}).reaction("BIN_FULL") is Reaction.ALARM
+
+
+def test_a_plc_that_stopped_by_itself_holds_the_line_and_is_named() -> None:
+    room = Room().running()
+    stopped = replace(GOOD, plc_aborted=True)
+    for _ in range(3):
+        room.drive(stopped)
+    assert room.desk.state is State.HELD
+    assert "PLC_ABORTED" in room.desk.first_out
+    for _ in range(3):
+        room.drive()
+    assert room.desk.state is State.EXECUTE

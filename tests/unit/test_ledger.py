@@ -23,12 +23,11 @@ from ledger_rows import (
     views,
 )
 
-from daemon.messages import PlcTotals, Resume
+from daemon.messages import AlarmRow, PlcTotals, Resume
 from daemon.recorder.batch import Rules, Run, Totals, why_open
 from daemon.recorder.ledger import Closing, Ledger, LedgerError, LedgerUnwritable
 from daemon.recorder.rows import Entry
 from daemon.units import Outcome, Reason, UnitId, Verdict
-from drivers.registers import load_map
 
 RULES = Rules(automatic=True, permitted_flag=1)
 
@@ -57,6 +56,10 @@ def look(path, sql, *values):
 
 def numbers(path, table="unit"):
     return [number for (number,) in look(path, f"SELECT number FROM {table} ORDER BY number")]
+
+
+def escape(seq):
+    return AlarmRow(seq, 5, "ESCAPED", "unit 1.0.2 was said to be removed and was seen past the gate", "ABORTED", None)
 
 
 def write(ledger, *rows):
@@ -202,13 +205,6 @@ def test_a_restart_finds_batch_epoch_permits_and_acknowledgement(path):
         assert second.acknowledged(SESSION + 1) == 0
 
 
-def test_a_restart_knows_what_the_closed_rings_of_four_lanes_can_hold(ledger, batch):
-    """A unit that the line did not know to be on record would be judged again from what the ring says of it."""
-    write(ledger, *[unit(n) for n in range(1, 600)])
-    rings = load_map().closed
-    assert len(ledger.resume().recorded) >= rings.length * 4
-
-
 def test_a_full_ledger_writes_nothing_and_goes_on_when_there_is_room(ledger, path):
     limit = ledger.set_quota(1)
     assert limit > 1
@@ -313,6 +309,7 @@ def test_facts_of_a_clean_batch_let_it_close(ledger, batch):
         ([unit(2, outcome=Outcome.QUARANTINED)], "1 units are quarantined"),
         ([unit(2, outcome=Outcome.ESCAPED)], "1 units are escaped"),
         ([], "no row for 1 units of the PLC (2)"),
+        ([unit(2, outcome=Outcome.REMOVED), escape(1)], "1 escapes are on record that have no row"),
     ],
 )
 def test_what_keeps_a_batch_open_is_found_in_the_ledger(ledger, batch, rows, complaint):

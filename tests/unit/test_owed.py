@@ -13,10 +13,15 @@ from daemon.line.conditions import Condition
 from daemon.line.desk import Desk
 from daemon.line.oversight import Oversight
 from daemon.line.restart import begin
-from daemon.messages import AlarmRow
+from daemon.messages import Act, AlarmRow
+from daemon.recorder.desk import Desk as Recorder
+from daemon.recorder.desk import Pins
+from daemon.recorder.gather import Gather
 from daemon.recorder.ledger import Closing, Ledger
+from daemon.recorder.wall import WallClock
 from daemon.states import Mode, State
 from daemon.units import Outcome, UnitId
+from drivers.registers import load_map
 from provisioning.simstation import Layout, station_text
 
 MS = 1_000_000
@@ -33,10 +38,10 @@ def station(tmp_path_factory: pytest.TempPathFactory) -> Station:
 class Lives:
     """One ledger with an open batch; `desk` and `oversight` are the present life of the line."""
 
-    def __init__(self, ledger: Ledger, station: Station) -> None:
+    def __init__(self, ledger: Ledger, station: Station, *, rows: bool = True) -> None:
         self.ledger, self._station, self.now, self._life = ledger, station, 10**12, 0
         ledger.open_batch(OPENING, NOW)
-        ledger.store(entries(unit(1)), {}, NOW)
+        ledger.store(entries(unit(1)) if rows else [], {}, NOW)
         self.restart()
         self.turn()
 
@@ -84,6 +89,15 @@ def test_a_line_that_nobody_started_in_this_batch_does_not_start_by_itself(lives
     assert lives.ledger.resume().recorded == [UnitId(1, 0, 1)]
     lives.restart()
     assert lives.turn(times=2) is State.STOPPED
+
+
+def test_a_line_that_died_before_its_first_row_knows_that_it_ran(tmp_path: Path, station: Station) -> None:
+    """Otherwise the units that came in meanwhile would be counted to the time before the batch."""
+    with closing(Ledger(tmp_path / "ledger.sqlite")) as ledger:
+        lives = Lives(ledger, station, rows=False)
+        lives.run()
+        lives.restart()
+        assert lives.turn() is State.EXECUTE and ledger.resume().running
 
 
 def test_a_running_line_goes_on(lives: Lives) -> None:
@@ -186,7 +200,37 @@ def test_a_mode_chosen_before_the_batch_is_on_its_record(lives: Lives) -> None:
     assert lives.desk.change_mode("manual", lives.now, "ann") == ""
     lives.write()
     lives.ledger.open_batch(replace(OPENING, id="B-2"), NOW)
-    lives.desk.opened(lives.now)
+    lives.desk.another_batch(lives.now)
     lives.write()
     lives.restart()
     assert lives.desk.mode is Mode.MANUAL
+
+
+@pytest.mark.parametrize("kind", ["start", "stop"])
+def test_no_batch_closes_while_the_line_starts_or_runs_empty(lives: Lives, station: Station, kind: str) -> None:
+    if kind == "stop":
+        lives.run()
+    lives.desk.act(kind, lives.now, "ann")
+    lives.write()
+    clock = WallClock()
+    recorder = Recorder(station, Pins("s", "m", "dev", 1), lives.ledger, Gather(lives.ledger, clock, 1, 0), clock)
+    recorder.line_present = True
+    answer = recorder.act(Act("batch-close", "bob", "qa", "done", "", ""))
+    assert not answer.ok and f"the line is in {lives.desk.state.name}" in answer.text
+
+
+@pytest.mark.parametrize("state", [State.STARTING, State.EXECUTE])
+def test_a_line_does_not_run_on_into_a_batch_in_which_nobody_started_it(lives: Lives, state: State) -> None:
+    if state is State.EXECUTE:
+        lives.run()
+    else:
+        lives.desk.act("start", lives.now, "ann")
+    assert lives.desk.state is state
+    lives.desk.another_batch(lives.now)
+    assert lives.turn(times=8) is State.STOPPED
+
+
+def test_a_restart_knows_what_the_closed_rings_of_four_lanes_can_hold(lives: Lives) -> None:
+    """A unit that the line did not know to be on record would be judged again from what the ring says of it."""
+    lives.ledger.store(entries(*[unit(n) for n in range(2, 600)]), {}, NOW)
+    assert len(lives.ledger.resume().recorded) >= load_map().closed.length * 4

@@ -200,6 +200,21 @@ def test_abort_drops_the_gate(world: PlcWorld) -> None:
     assert world.out.gates == [False] and not world.out.belt
 
 
+def test_an_abort_in_the_scan_of_a_decision_keeps_the_gate_at_rest(world: PlcWorld) -> None:
+    world.body()
+    world.scan()
+    world.permit(1, world.plc.epoch)
+    world.travel(GATE - 300 - 2 * COUNTS_PER_SCAN)
+    world.command = ABORT
+    world.beat()
+    gates = []
+    for _ in range(6):
+        world.encoder += COUNTS_PER_SCAN
+        world.scan()
+        gates += world.out.gates
+    assert any(event.step is Step.DECIDED for event in world.events) and not any(gates)
+
+
 def test_nothing_moves_before_a_device_is_there() -> None:
     world = PlcWorld()
     world.beating = False

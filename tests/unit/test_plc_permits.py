@@ -16,7 +16,7 @@ from plc_world import (
     run_through,
 )
 
-from drivers.gate.plc_io import Cause, Flag, Key, Step
+from drivers.gate.plc_io import MAX_U32, Cause, Flag, Key, Step
 from drivers.gate.plc_logic import ABORT, HOLD, RESET
 
 
@@ -158,6 +158,16 @@ def test_a_new_epoch_voids_slots_and_counters_and_units_of_the_old_one(world: Pl
     epoch = world.ask_epoch(8)
     assert world.slots() == set() and world.head("created") == 0
     world.permit(1, epoch)
+    assert run_through(world)[1] is Cause.WRONG_EPOCH
+    assert world.ended == [False]
+
+
+def test_the_last_epoch_names_no_single_agreement_and_permits_nothing(world: PlcWorld) -> None:
+    assert world.ask_epoch(8, proposal=MAX_U32) == MAX_U32
+    world.body()
+    world.scan()
+    assert world.ask_epoch(9) == MAX_U32
+    world.permit(1, MAX_U32)
     assert run_through(world)[1] is Cause.WRONG_EPOCH
     assert world.ended == [False]
 

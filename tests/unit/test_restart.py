@@ -9,7 +9,7 @@ from daemon.line.acts import Acts, Scene
 from daemon.line.arming import Arming
 from daemon.line.desk import Desk
 from daemon.line.oversight import Oversight
-from daemon.line.permits import Permits
+from daemon.line.permits import LATEST_NS, Permits
 from daemon.line.restart import begin
 from daemon.line.rows import Rows
 from daemon.line.tracking import Settings, Tracker
@@ -102,7 +102,7 @@ class Wire:
 
 
 def row(number: int, epoch: int = 5) -> PermitRow:
-    return PermitRow(0, UnitId(epoch, 0, number), "B1", "c", Verdict.ACCEPT, [], "b", Stages())
+    return PermitRow(0, UnitId(epoch, 0, number), "B1", "c", Verdict.ACCEPT, [], "b", Stages(last_edge_ns=NOW))
 
 
 @pytest.mark.parametrize("after_record", [False, True])
@@ -113,9 +113,9 @@ def test_without_a_plc_a_permit_waits_until_its_row_is_durable(after_record: boo
         permits.grant(row(number), NOW)
     assert wire.given == ([] if after_record else [1, 2, 3])
     permits.revoke(UnitId(5, 0, 2))
-    permits.stored(2)
+    permits.stored(2, NOW)
     assert wire.given == ([1] if after_record else [1, 2, 3]) and wire.revoked == [2]
-    permits.stored(3)
+    permits.stored(3, NOW)
     assert wire.given == ([1, 3] if after_record else [1, 2, 3])
 
 
@@ -124,7 +124,7 @@ def test_a_permit_of_an_older_epoch_is_not_given_late() -> None:
     permits = Permits(wire, rows, after_record=True)  # type: ignore[arg-type]  # only these two calls are made
     permits.grant(row(1), NOW)
     wire.epoch = 6
-    permits.stored(1)
+    permits.stored(1, NOW)
     assert wire.given == []
 
 
@@ -134,4 +134,14 @@ def test_an_epoch_that_begins_between_two_permits_gets_none_of_the_old_one() -> 
     permits.grant(row(1), NOW)
     wire.epoch = 6
     permits.grant(row(2), NOW)
+    assert wire.given == [1]
+
+
+def test_a_permit_that_waited_for_the_disk_for_too_long_is_late() -> None:
+    wire, rows = Wire(), Rows(lambda _: True)
+    permits = Permits(wire, rows, after_record=True)  # type: ignore[arg-type]  # only these two calls are made
+    for number in (1, 2):
+        permits.grant(row(number), NOW)
+    permits.stored(1, NOW + LATEST_NS)
+    permits.stored(2, NOW + LATEST_NS + 1)
     assert wire.given == [1]
