@@ -345,8 +345,8 @@ class SmallLine:
         """A program that forgot and agreed with nobody since may give a name again; nothing of that name can pass."""
         for body in self.bodies:
             if body.unit == unit:
-                if self.bank.get("epoch_nonce_granted"):
-                    self.violations.append(f"the program gave {unit} twice in an agreed epoch")
+                if unit in self.granted:
+                    self.violations.append(f"the program gave {unit} twice, and it was permitted")
                 body.unit = None
                 self.closed.discard(unit)
 
