@@ -24,7 +24,7 @@ from drivers.links import Reply
 from drivers.modbus_requests import Refused, Registers
 from drivers.modbus_seat import KEPT_TURNS, Seat, plc_areas
 from drivers.modbus_server import ModbusServer
-from drivers.registers import Block, Command, RegisterMap, u32
+from drivers.registers import MAP_VERSION, Block, Command, RegisterMap, u32
 from drivers.word_order import LowFirst
 
 RETRY_NS = 100_000_000
@@ -32,7 +32,6 @@ SAY_AGAIN_NS = 1_000_000_000
 TURN_REQUESTS = 32
 FILLING_TIMEOUTS = 10
 AUTOMATIC = 2
-MAP_VERSION = 1
 REMEDY = {
     errno.EADDRNOTAVAIL: "write the address of this computer's card on the PLC's network as $.wiring.host",
     errno.EADDRINUSE: "another program listens there; stop it or change $.wiring.port",

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 MAP_FILE = "modbus-map-v1.toml"
+MAP_VERSION = 1
 SIZE = {"u16": 1, "u32": 2}
 DEVICE_BASE = 100
 CHANNEL_MARK = 0x8000
@@ -30,6 +31,17 @@ class Command(enum.IntFlag):
     ABORT = 4
     SYNC = 8
     RESET = 16
+
+
+class PlcState(enum.IntFlag):
+    """Bits of register `plc_state`, as in the map."""
+
+    BELT_RUNS = 1
+    INFEED_OPEN = 2
+    DEVICE_ALIVE = 4
+    EPOCH_GRANTED = 8
+    ABORTED = 16
+    GUARD_CLOSED = 32
 
 
 class Lamp(enum.IntFlag):

@@ -13,12 +13,11 @@ from daemon.units import Authority
 from drivers.errors import DeviceLost
 from drivers.links import RegisterLink, Reply
 from drivers.plc_link import Closed, Created, LinkDown, LinkUp, Plc, PlcRestarted, Settings, Snapshot
-from drivers.registers import CHANNEL_SHIFT, Command, RegisterMap, permit_check, split
+from drivers.registers import CHANNEL_SHIFT, Command, PlcState, RegisterMap, permit_check, split
 
 Script = Generator[None, None, None]
 NS = 1_000_000_000
 AUTOMATIC, EXECUTE = 2, 6
-ALIVE, ABORTED = 4, 16
 LISTEN_S, SETTLE_S, SILENCE_S, CUT_S = 0.3, 0.1, 0.15, 0.3
 ANSWER_S, UNIT_S, GONE_S = 3.0, 60.0, 60.0
 LEAST_TRAVEL_S = 0.13
@@ -172,7 +171,7 @@ class Acceptance:
         registers, geometry = self._registers(), self._station.geometry
         travel_s = (geometry.gate_mm - geometry.ejector_lead_mm) / geometry.speed_mm_s
         problems = {
-            "another device is alive at this PLC: stop the line first": registers["plc_state"] & ALIVE,
+            "another device is alive at this PLC: stop the line first": registers["plc_state"] & PlcState.DEVICE_ALIVE,
             f"this PLC has map version {registers['map_version']}, not {self._map.version}": registers["map_version"]
             != self._map.version,
             f"this is PLC {registers['plc_identity']}; the station file says {self._station.plc_identity}": registers[
@@ -195,7 +194,7 @@ class Acceptance:
         self._link.honest()
         self._command(Command.RUN | Command.HOLD)
         yield from self._agree()
-        if self._registers()["plc_state"] & ABORTED:
+        if self._registers()["plc_state"] & PlcState.ABORTED:
             self._command(Command.RUN | Command.HOLD | Command.RESET)
             yield from self._wait(SETTLE_S)
 
@@ -207,7 +206,10 @@ class Acceptance:
 
     def _agreed(self) -> bool:
         return bool(
-            self._plc.up and self._plc.epoch and self._snapshot and self._snapshot.registers["plc_state"] & ALIVE
+            self._plc.up
+            and self._plc.epoch
+            and self._snapshot
+            and self._snapshot.registers["plc_state"] & PlcState.DEVICE_ALIVE
         )
 
     def _play(self, case: Case) -> Script:

@@ -8,14 +8,13 @@ from daemon.config import Station
 from daemon.faults import INPUTS
 from daemon.states import Mode
 from daemon.units import Authority, LineMode
+from drivers.registers import MAP_VERSION, PlcState
 
 KEYS = {
     LineMode.SHADOW: {Authority.LEGACY},
     LineMode.PROPOSE: {Authority.LEGACY},
     LineMode.AUTOMATIC: {Authority.LINEWARDEN, Authority.BOTH},
 }
-MAP_VERSION = 1
-PLC_ABORTED = 1 << 4  # bit of register plc_state
 TOLD = {LineMode.SHADOW: 0, LineMode.PROPOSE: 1, LineMode.AUTOMATIC: 2}
 
 
@@ -75,7 +74,7 @@ def told_by_plc(registers: Mapping[str, int], station: Station) -> ToldByPlc:
     return ToldByPlc(
         right=(registers["map_version"], registers["plc_identity"]) == (MAP_VERSION, station.plc_identity),
         key_fits=key_fits(station.mode, registers["authority"]),
-        aborted=bool(registers["plc_state"] & PLC_ABORTED),
+        aborted=bool(registers["plc_state"] & PlcState.ABORTED),
     )
 
 

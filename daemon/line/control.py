@@ -46,11 +46,10 @@ from daemon.states import State
 from daemon.units import Evidence, LineMode, Reason, UnitId
 from daemon.wire import Message
 from drivers import plc_link as wires
-from drivers.registers import RegisterMap
+from drivers.registers import PlcState, RegisterMap
 
 DRIVE_NS = 4_000_000
 ORPHANS_NS = 15_000_000_000
-BELT_RUNS = 1
 
 
 class Control:
@@ -216,7 +215,7 @@ class Control:
 
     def act(self, act: Act, now: int) -> Answer:
         """A person, or a machine on his behalf, acts."""
-        runs = bool(self._snapshot and self._snapshot.registers["plc_state"] & BELT_RUNS)
+        runs = bool(self._snapshot and self._snapshot.registers["plc_state"] & PlcState.BELT_RUNS)
         answer, commands = self._acts.act(act, Scene(conditions(self._facts(now)), runs, self._flags["permitted"], now))
         self._do(commands, now)
         return answer

@@ -9,13 +9,12 @@ from drivers.gate.plc_carrier import Carrier
 from drivers.gate.plc_io import MAX_U32, Cause, Compare, Fired, Inputs, Latch, Outputs, Place, PlcSpec, Unit
 from drivers.gate.plc_lane import Lane
 from drivers.gate.plc_permits import Device
-from drivers.registers import Command, signed_delta
+from drivers.registers import MAP_VERSION, Command, signed_delta
 
 SCAN_US = 2_000
 HEARTBEAT_US = 20_000
 SYNC_SHOTS = 4
 SYNC_GAP_US = 100_000
-MAP_VERSION = 1
 RUN, HOLD, ABORT, SYNC, RESET = Command
 
 

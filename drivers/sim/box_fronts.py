@@ -57,10 +57,7 @@ class TcpFront:
     """wiring modbus-client: the PLC is a Modbus TCP server."""
 
     def __init__(self, bank: Bank, wiring: config.ModbusClient, port: int | None) -> None:
-        if wiring.tls is not None:
-            raise SetupError(
-                "the line in a box plays Modbus TCP without TLS: take [wiring.tls] out of the station file"
-            )
+        _without_tls(wiring.tls)
         registers = _ordered(bank, wiring.word_order)
         self._server = ModbusServer(registers, wiring.host, wiring.port if port is None else port, wiring.unit)
         self.fileno = self._server.fileno
@@ -118,11 +115,15 @@ class RtuFront:
 
 
 def _poller(bank: Bank, wiring: config.ModbusServer, station: config.Station) -> PollerFront:
-    if wiring.tls is not None:
-        raise SetupError("the line in a box plays Modbus TCP without TLS: take [wiring.tls] out of the station file")
+    _without_tls(wiring.tls)
     order = high_first if wiring.word_order is config.WordOrder.HIGH_FIRST else low_first(bank.map)
     link = tcp_link(wiring.host, wiring.port, wiring.unit, int(wiring.timeout_ms * 1e6), order)
     return PollerFront(bank, link, station.lanes, tuple(camera.station for camera in station.cameras))
+
+
+def _without_tls(tls: config.Tls | None) -> None:
+    if tls is not None:
+        raise SetupError("the line in a box plays Modbus TCP without TLS: take [wiring.tls] out of the station file")
 
 
 def _ordered(bank: Bank, order: config.WordOrder) -> Registers:
