@@ -48,6 +48,7 @@ _ROWS = (
     Fault("CAMERA_UNSYNCED", _R, revokes=True, max_units=500),
     Fault("FRAME_LOST", _A),
     Fault("STRAY_FRAME", _A),
+    Fault("STRAY_BODY", _A),
     Fault("LIGHT", _R, max_units=100, max_s=30),
     Fault("LIGHT_TREND", _A),
     Fault("TOO_CLOSE", _A, revokes=True),

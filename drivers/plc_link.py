@@ -297,10 +297,12 @@ class Plc:
         starts, agreed = fixed["starts"], (fixed["epoch"], fixed["epoch_nonce_granted"])
         forgotten = self.epoch and agreed != (self.epoch, self._nonce)
         back = any(u32(words, address) < self._heads.get((r, i), 0) for r, i, _block, address in self._rings())
-        other = agreed[1] not in (0, self._nonce) and agreed[0] > self._last_epoch
-        if forgotten and other and starts == self._starts and not back:
+        ours = agreed[1] == self._nonce
+        went_on = agreed[1] and agreed[0] > self._last_epoch + ours and starts == self._starts and not back
+        if forgotten and went_on:
             self.epoch = 0
-            yield EpochTaken()
+            if not ours:
+                yield EpochTaken()
         elif self._starts is not None and (starts != self._starts or forgotten or back):
             self._heads = {(ring, index): 0 for ring, index, _block, _address in self._rings()}
             self._clock.clear()

@@ -16,7 +16,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from daemon.recorder.batch import summary_ms
+from daemon.recorder.report import summary_ms
 from provisioning.truth import LedgerUnit, Truth, judge
 
 STAGES = ("trigger_to_frame", "frame_to_verdict", "trigger_to_permit", "bare_inference")

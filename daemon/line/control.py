@@ -21,7 +21,7 @@ from daemon.line.post import Post
 from daemon.line.restart import begin
 from daemon.line.rows import Rows, permit_row, unit_row
 from daemon.line.stations import Stations, limits
-from daemon.line.strays import Strays
+from daemon.line.strays import Strays, unclaimed
 from daemon.line.summary import Summary, in_full
 from daemon.line.unit import CHANNELS, Finish, seen
 from daemon.messages import (
@@ -120,10 +120,11 @@ class Control:
         if self._oversight.snapshot(snapshot, self._desk.state):
             self._desk.note("CLEARED", "the empty-line run saw nothing", now)
         for news in self._strays.take(snapshot, self._desk.state in RUNNING):
-            commands, nobodys = self._tracker.stray_pass(news.passed, now, news.lane)
-            self._do([*commands, *self._tracker.stray_chute(news.chute, now, news.lane)], now)
-            if nobodys and self._arming.batch:
-                self._desk.alarm("ESCAPED", f"{nobodys} bodies passed that are no unit's", now)
+            passed, escaped = self._tracker.stray_pass(news.passed, now, news.lane)
+            diverted = self._tracker.stray_chute(news.chute, now, news.lane)
+            self._do([*passed, *diverted], now)
+            for code, text in unclaimed(escaped, news.chute - len(diverted)) if self._arming.batch else ():
+                self._desk.alarm(code, text, now, quiet=code == "STRAY_BODY")
 
     def _plc_restarted(self, event: wires.PlcRestarted, now: int) -> None:
         self._desk.alarm("PLC_MEMORY" if event.memory_lost else "PLC_RESTARTED", "new epoch", now)

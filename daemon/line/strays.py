@@ -1,5 +1,6 @@
 """Bodies that the eyes behind the gate saw and that are no unit's: what is new since the last status. Pure."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from drivers.plc_link import Snapshot
@@ -47,6 +48,14 @@ class Strays:
         }
         told = (sum(counts[0] for counts in lanes.values()), sum(counts[1] for counts in lanes.values()))
         return lanes | {None: _less(sums, told)}
+
+
+def unclaimed(passed: int, chute: int) -> Iterator[tuple[str, str]]:
+    """Yield code and text of the alarm for so many bodies behind the gate that no unit accounts for."""
+    if passed:
+        yield "ESCAPED", f"{passed} bodies passed that are no unit's"
+    if chute:
+        yield "STRAY_BODY", f"{chute} bodies fell into the chute that are no unit's"
 
 
 def _less(new: tuple[int, int], old: tuple[int, int]) -> tuple[int, int]:

@@ -16,6 +16,7 @@ from daemon.line.unit import (
     TrackedUnit,
     channel_for,
     finish,
+    how_it_escaped,
     legacy_outcome_of,
     outcome_of,
     stages_of,
@@ -303,7 +304,7 @@ class Tracker:
         if not entry.judged:
             commands += [Forget(key, view.region) for view, key in entry.views.items()]
         if outcome is Outcome.ESCAPED:
-            commands.append(Escape(entry.id, "seen past the gate without a permit" if seen.passed else "seen nowhere"))
+            commands.append(Escape(entry.id, how_it_escaped(entry, seen)))
         if seen.chute and seen.channel not in (0, CHANNELS.get(entry.channel, 0)):
             commands.append(Misplaced(entry.id, seen.channel))
         return commands

@@ -106,6 +106,15 @@ def outcome_of(entry: TrackedUnit, seen: Seen) -> tuple[Outcome, Reason]:
     return Outcome.ESCAPED, reason
 
 
+def how_it_escaped(entry: TrackedUnit, seen: Seen) -> str:
+    """Say it for the alarm: the PLC tells whether the permit still stood when it decided."""
+    if not seen.passed:
+        return "seen nowhere"
+    if seen.permitted and entry.permit is Permit.REVOKED:
+        return f"passed the gate before its permit could be taken back ({entry.reason})"
+    return "seen past the gate without a permit"
+
+
 def legacy_outcome_of(entry: TrackedUnit, seen: Seen) -> tuple[Outcome, Reason]:
     """SHADOW and PROPOSE: the legacy inspection decides where the unit goes, this line only looks on."""
     would_pass = entry.judged is not None and entry.reason is None

@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from daemon import config
 from daemon.config import Station
 from daemon.messages import Act, Answer, Arm, Loaded, Report
-from daemon.recorder.batch import BatchFacts, BatchRecord, BatchState, Rules, build_report, document, why_open
+from daemon.recorder.batch import BatchFacts, BatchRecord, BatchState, Rules, why_open
 from daemon.recorder.gather import Gather
 from daemon.recorder.ledger import Closing, Ledger, LedgerError, Opening
 from daemon.recorder.reading import RUNNING
+from daemon.recorder.report import build_report, document
 from daemon.recorder.wall import WallClock
 from daemon.states import State
 from daemon.units import LineMode

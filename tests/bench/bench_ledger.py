@@ -19,8 +19,9 @@ from pathlib import Path
 from statistics import median
 
 from daemon.messages import Stored
-from daemon.recorder.batch import Rules, quantile
+from daemon.recorder.batch import Rules
 from daemon.recorder.ledger import Ledger
+from daemon.recorder.report import quantile
 from daemon.wire import encode
 from tests.contract.recorder_box import Line, RecorderProcess, open_batch, permit, unit
 

@@ -17,6 +17,7 @@ from drivers.plc_link import (
     Created,
     EdgeLatched,
     EpochGranted,
+    EpochTaken,
     Event,
     LinkDown,
     LinkUp,
@@ -214,6 +215,25 @@ def test_a_plc_restart_is_noticed_and_needs_a_new_epoch(bench: Bench, retained: 
     bench.plc.ask_epoch(old + 1)
     bench.until(EpochGranted)
     assert bench.plc.epoch > old
+
+
+@pytest.mark.parametrize("ours_last", [True, False])
+def test_an_old_request_that_arrives_late_is_no_restart(bench: Bench, ours_last: bool) -> None:
+    """The PLC answers a heartbeat of an older connection, and then perhaps ours again, between two status reads."""
+    bench.agree()
+    old = bench.plc.epoch
+    bench.infeed()
+    at = bench.map.registers["device_heartbeat"].offset
+    beat = bench.bank.words[at : at + 12]
+    nonce = bench.map.registers["epoch_nonce"].offset - at
+    late = [*beat[:nonce], 0xBEEF, 0xBEEF, *beat[nonce + 2 :]]
+    for words in (late, beat) if ours_last else (late,):
+        bench.bank.write(at, words)
+        bench.program.scan(bench.now() // 1000, Inputs())
+    events = bench.step(turns=40)
+    assert not of(events, PlcRestarted)
+    assert of(events, EpochGranted) or (of(events, EpochTaken) and not ours_last)
+    assert bench.plc.epoch == bench.program.epoch == old + 2
 
 
 def test_link_down_and_up_again(bench: Bench) -> None:

@@ -214,7 +214,7 @@ def _plc_power(world: World, _strike: Strike) -> Callable[[], None]:
 
 
 def _full(world: World, _strike: Strike) -> Callable[[], None]:
-    world.recorder.full = True
+    world.recorder.fill()
     return world.recorder.free
 
 
@@ -268,7 +268,7 @@ def _computer_off(world: World, strike: Strike) -> Callable[[], None]:
 
 def _disk_then_supply(world: World, strike: Strike) -> Callable[[], None]:
     """The disk takes nothing, and before law 4 holds the line the supply fails: permits without record."""
-    world.recorder.full = True
+    world.recorder.fill()
     backs: list[Callable[[], None]] = []
     world.agenda.after(DISK_NS, lambda: backs.append(_computer_off(world, strike)))
 
@@ -354,7 +354,7 @@ FAULTS: dict[str, Fault] = {
         _fault("mode-overwritten", mode, safe=Safe.GATE, shortest_ms=1, longest_ms=300),
         _fault("infeed-double", double, "too_close phantom TOO_CLOSE unsynced no_image", own=True),
         _fault("infeed-missing", missing, "STRAY_BODY ESCAPED", own=True),
-        _fault("infeed-phantom", phantom, "phantom too_close line_fault unsynced no_image", own=True),
+        _fault("infeed-phantom", phantom, "phantom too_close line_fault unsynced no_image escaped", own=True),
         _fault("infeed-crowd", crowd),
         _fault(
             "vial-taken", take, "ESCAPED escaped phantom line_down line_fault quarantined", own=True, steps=STEPS[:6]

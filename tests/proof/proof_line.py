@@ -23,13 +23,21 @@ CONFIGURATION = "configuration 1"
 
 
 class Driver(Plc):
-    """The driver; notes that somebody is in a hurry, so that the loop turns again in a millisecond."""
+    """The driver; notes that somebody is in a hurry, so that the loop turns again in a millisecond.
+
+    `taken_back(number)` is told of every permit that the line takes back, whether the write arrives or not.
+    """
 
     hurried = False
+    taken_back: Callable[[int], None]
 
     def hurry(self) -> None:
         super().hurry()
         self.hurried = True
+
+    def revoke(self, lane: int, number: int) -> None:
+        self.taken_back(number)
+        super().revoke(lane, number)
 
 
 class LineProcess:
@@ -45,6 +53,7 @@ class LineProcess:
         self._link = LocalLink(agenda, wire, self._wake)
         self._driver = Driver(self._link, registers, settings, clock=lambda: agenda.now)
         self.arrived: Callable[[Request], None] = lambda _: None
+        self.taken_back: dict[int, list[int]] = {}
         self.up = False
         self.hung = False
         self.turns = 0
@@ -60,6 +69,7 @@ class LineProcess:
         self._link = LocalLink(self._agenda, self._wire, self._wake, lambda: self.up and not self.hung)
         self._link.arrived = self.arrived
         self._driver = Driver(self._link, self._registers, self._settings, clock=lambda: self._agenda.now)
+        self._driver.taken_back = lambda number: self.taken_back.setdefault(number, []).append(self._agenda.now)
         self.control = Control(self._station, self._driver, self._registers, lambda *_: CONFIGURATION, self._post)
         self._inbox.clear()
         self.up, self.hung = True, False

@@ -19,6 +19,7 @@ from daemon.messages import (
     Unbound,
     UnitRow,
 )
+from daemon.recorder.batch import LaneFacts, Totals, runs
 from daemon.states import RUNNING
 from daemon.units import Channel, Evidence, UnitId, ViewKey
 from daemon.vision.fusion import Fusion, Looked
@@ -128,6 +129,8 @@ class Recorder:
         self.totals: dict[tuple[int, int], PlcTotals] = {}
         self.contradictions: list[str] = []
         self._agenda, self._chance = agenda, chance
+        self.starved_ns: list[int] = []
+        self.died_ns = 0
         self._waiting: list[Message] = []
         self._life = 0
         self._state = ""
@@ -136,7 +139,9 @@ class Recorder:
 
     def receive(self, row: Message) -> None:
         """Take a row; it is durable a group commit later."""
-        if not self._waiting and not self.full:
+        if not self._waiting and self.full:
+            self.starved_ns.append(self._agenda.now)
+        elif not self._waiting:
             self._commit_later()
         self._waiting.append(row)
 
@@ -147,9 +152,16 @@ class Recorder:
 
     def die(self) -> None:
         """What was not committed is gone."""
+        self.died_ns = self._agenda.now
         self.up = False
         self._life += 1
         self._waiting.clear()
+
+    def fill(self) -> None:
+        """The disk takes nothing more. `starved_ns` notes since when a row waits for it."""
+        self.full = True
+        if self._waiting:
+            self.starved_ns.append(self._agenda.now)
 
     def free(self) -> None:
         """The disk takes rows again."""
@@ -163,6 +175,17 @@ class Recorder:
         known = [row for row in open_permits if row.stages.permit_ns > self._revoked_ns]
         running = bool(self.units or self.permits or self.alarms) and self._state in ("", *RUNNING_NAMES)
         return Resume(self._epoch, known, 0, list(self.units)[-RESUMED:], running)
+
+    def lanes(self) -> list[LaneFacts]:
+        """What the closing rule looks at (daemon/recorder/reading.py)."""
+        known = set(self.totals) | {(unit.epoch, unit.lane) for unit in (*self.units, *self.permits)}
+        found = []
+        for epoch, lane in sorted(known):
+            told = self.totals.get((epoch, lane))
+            totals = Totals(told.created, told.passed, told.diverted, told.first, told.last) if told else None
+            rows = runs(unit.number for unit in self.units if (unit.epoch, unit.lane) == (epoch, lane))
+            found.append(LaneFacts(epoch, lane, totals, rows, 0, epoch == max(known)[0]))
+        return found
 
     @property
     def arm(self) -> Arm:

@@ -43,7 +43,7 @@ class Plant:
         self.vials: dict[UnitKey, int] = {}
         self.honours = False
         self.dishonoured_ns: list[int] = []
-        self.scans = 0
+        self.scans = self.started_ns = 0
         self._agenda, self._spec, self._dense = agenda, spec, dense
         self._alarm = Alarm(agenda, self._step)
         self._zero_ns = START_NS - CLOCK_START_US * 1000
@@ -105,7 +105,7 @@ class Plant:
 
     def start(self, retained: bool) -> None:
         """The program starts, with its memory or after a loss of power without."""
-        now = self._agenda.now
+        now = self.started_ns = self._agenda.now
         self.running = True
         if not retained:
             self._zero_ns = now

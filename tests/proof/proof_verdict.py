@@ -13,6 +13,7 @@ from proof_agenda import MS
 from proof_fault import Safe, Strike
 from proof_world import RELEASE_MM, Told, World
 
+from daemon.recorder.batch import Run, expected, joints, subtract
 from daemon.units import Outcome, UnitId, Verdict
 from drivers.sim.belt import End, Vial
 
@@ -148,7 +149,7 @@ def _rows(world: World, out: Outcomes, named: list[str]) -> None:
             out.wrong.append(f"the PLC closed unit {unit} {told.closed} times")
         elif vial and vial.end is End.PASS and row.outcome in BAD:
             named.append(f"unit {unit} is on record as {row.outcome}, its vial passed")
-        elif row.outcome is Outcome.ESCAPED and vial and vial.end is End.PASS:
+        elif row.outcome is Outcome.ESCAPED and vial and vial.end is End.PASS and not _taken_back(world, unit, told):
             named.append(f"unit {unit} escaped by the line's own account")
         elif row.outcome in GOOD and unit not in world.granted:
             out.wrong.append(f"unit {unit} is accepted and was never permitted")
@@ -158,14 +159,36 @@ def _rows(world: World, out: Outcomes, named: list[str]) -> None:
             named.append(f"unit {unit} is on record as accepted, its vial did not pass")
 
 
+def _taken_back(world: World, unit: UnitId, told: Told) -> bool:
+    """Whether the line took the permit back before the gate decided: if that came too late, the unit has escaped."""
+    return any(told.created_ns <= at_ns <= told.decided_ns for at_ns in world.line.taken_back.get(unit.number, ()))
+
+
 def _unrecorded(world: World, out: Outcomes) -> None:
-    """Every unit that the program closed has a row, once line and recorder had time to write it."""
+    """Every unit that the program closed has a row, once line and recorder had time to write it.
+
+    Where the PLC started again and the recorder died with rows that were not durable, nobody has them any more: then
+    the closing rule must name the numbers.
+    """
     settled = world.agenda.now - SETTLE_NS
     if not (world.line.up and world.recorder.up) or world.recorder.full or world.recorder.gaps or world.wire.cut:
         return
+    named = _named_missing(world)
+    forgotten_ns = min(world.plant.started_ns, world.recorder.died_ns)
     for unit, told in world.units.items():
-        if 0 < told.closed_ns < settled and unit not in world.recorder.units:
+        if not 0 < told.closed_ns < settled or unit in world.recorder.units:
+            continue
+        if told.closed_ns > forgotten_ns:
             out.wrong.append(f"unit {unit} was closed by the program and has no row")
+        elif not any(lane == unit.lane and run.first <= unit.number <= run.last for lane, run in named):
+            out.wrong.append(f"unit {unit} has no row and the batch would close without it")
+
+
+def _named_missing(world: World) -> list[tuple[int, Run]]:
+    """Return lane and numbers that the closing rule names."""
+    lanes = world.recorder.lanes()
+    inside = [(lane.lane, run) for lane in lanes for run in subtract(expected(lane), lane.runs)]
+    return inside + [(joint.lane, joint.lost) for joint in joints(lanes)]
 
 
 def _line(world: World, strike: Strike, out: Outcomes) -> None:
@@ -182,9 +205,16 @@ def _line(world: World, strike: Strike, out: Outcomes) -> None:
             out.wrong.append(f"{strike.fault.name} at vial {strike.vial} ({strike.step}) was not noticed")
     safe_ns = _time_to_safe(world, strike)
     line.safe_ns = max(line.safe_ns, safe_ns)
-    limit = RECORD_NS if strike.fault.safe is Safe.RECORD else SAFE_NS
-    if safe_ns > limit:
+    if safe_ns > _limit(world, strike):
         out.wrong.append(f"{strike.fault.name} at vial {strike.vial}: safe only after {safe_ns / MS:.1f} ms")
+
+
+def _limit(world: World, strike: Strike) -> int:
+    """Law 4 counts from the first row that waits for the disk, not from the moment when the disk is full."""
+    if strike.fault.safe is not Safe.RECORD:
+        return SAFE_NS
+    starved = next((at_ns for at_ns in world.recorder.starved_ns if at_ns >= strike.at_ns), strike.at_ns)
+    return RECORD_NS + starved - strike.at_ns
 
 
 def _masked(world: World, strike: Strike) -> bool:

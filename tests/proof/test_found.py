@@ -1,12 +1,16 @@
 """What the campaign found in the product, each as the smallest case that shows it."""
 
 import pytest
+from campaign_main import names_of
 from proof_case import draw, play
+from proof_verdict import Outcomes
+from proof_world import World
 from small_parts import LIMITS, VIEW
 
 from daemon.line.tracking import Tracker
 from daemon.line.unit import Finish, Seen
 from daemon.messages import Judged
+from daemon.recorder.batch import expected, subtract
 from daemon.units import Channel, Evidence, FrameKey, JudgedView, Outcome, Reason, UnitId, Verdict
 
 
@@ -53,3 +57,39 @@ def test_a_heartbeat_that_comes_late_on_an_old_connection_is_no_loss_of_the_plcs
     world, out = play(draw(seed, ("link-slow",) * 3))
     assert out.wrong == []
     assert [alarm.text for alarm in world.recorder.alarms if alarm.code == "PLC_MEMORY"] == []
+
+
+def _again(case: int) -> tuple[World, Outcomes]:
+    """Play a case of the campaign that was once wrong."""
+    return play(draw(20261122 * 10_000_000 + case, names_of(case)))
+
+
+@pytest.mark.parametrize("case", [839, 4394])
+def test_an_old_request_and_ours_again_between_two_reads_is_no_restart_of_the_plc(case: int) -> None:
+    """The driver read the rings a second time, and a unit had two rows with two reasons."""
+    world, out = _again(case)
+    assert out.wrong == []
+    assert not [row.code for row in world.recorder.alarms if row.code in ("PLC_MEMORY", "PLC_RESTARTED")]
+
+
+def test_a_body_that_the_infeed_eye_missed_is_told_of_when_it_falls_into_the_chute() -> None:
+    world, out = _again(4877)
+    assert out.wrong == []
+    assert [row.code for row in world.recorder.alarms].count("STRAY_BODY") == 1
+
+
+def test_rows_that_two_failures_lost_are_named_by_the_closing_rule() -> None:
+    """The disk took nothing, the PLC restarted with empty rings, and the supply failed: nobody has those rows."""
+    world, out = _again(962)
+    lost = [unit.number for unit, told in world.units.items() if told.closed and unit not in world.recorder.units]
+    assert out.wrong == [] and lost
+    assert [
+        (run.first, run.last) for lane in world.recorder.lanes() for run in subtract(expected(lane), lane.runs)
+    ] == [(lost[0], lost[-1])]
+
+
+def test_a_permit_taken_back_too_late_is_an_escape_and_the_alarm_says_so() -> None:
+    world, out = _again(6530)
+    assert out.wrong == []
+    escaped = [row.text for row in world.recorder.alarms if row.code == "ESCAPED"]
+    assert len(escaped) == 1 and "before its permit could be taken back (unsynced)" in escaped[0]

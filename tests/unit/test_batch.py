@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from daemon.recorder.batch import (
     ACCOUNTED,
-    MAX_DOCUMENT,
     RELEASED,
     AlarmFact,
     BatchFacts,
@@ -20,17 +19,13 @@ from daemon.recorder.batch import (
     Pace,
     Run,
     Totals,
-    build_report,
-    document,
-    quantile,
     runs,
     subtract,
-    summary_ms,
     units_in,
-    utc_text,
     why_open,
 )
 from daemon.recorder.gather import Watermark
+from daemon.recorder.report import MAX_DOCUMENT, build_report, document, quantile, summary_ms, utc_text
 from daemon.units import Outcome, UnitId
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs/interfaces/report-v1.schema.json").read_text())
@@ -191,6 +186,24 @@ def test_an_ended_epoch_reaches_as_far_as_its_rows():
 def test_an_ended_epoch_still_misses_what_is_missing(ended, complaint):
     lanes = (lane(**({"passed": 4} | ended | {"current": False})), lane(created=0, passed=0, epoch=2, runs=()))
     assert any(complaint in line for line in why_open(facts(lanes=lanes)))
+
+
+@pytest.mark.parametrize(
+    ("first", "complaint"),
+    [
+        (6, ""),
+        (1, ""),
+        (9, "lane 0: no row for 3 units (6-8) between the epochs 1 and 3"),
+        (4, "lane 0: no row for 3 units (1-3) between the epochs 1 and 3"),
+    ],
+)
+def test_numbers_go_on_or_begin_again_from_one_epoch_to_the_next(first, complaint):
+    ended = lane(created=5, passed=5, runs=(Run(1, 5),), released=5, current=False)
+    empty = lane(created=0, passed=0, epoch=2, runs=(), current=False)
+    newest = lane(created=5, passed=3, epoch=3, first=first)
+    other = lane(created=0, passed=0, epoch=3, runs=())
+    why = why_open(facts(lanes=(newest, replace(other, lane=1), empty, ended)))
+    assert why == ((complaint,) if complaint else ())
 
 
 def test_a_huge_report_still_fits_one_message():

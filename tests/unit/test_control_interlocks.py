@@ -261,6 +261,13 @@ def test_a_body_behind_the_gate_in_the_empty_line_run_has_escaped(world: World) 
     assert (world.state, "ESCAPED" in world.codes()) == ("ABORTED", True)
 
 
+def test_a_body_in_the_chute_that_is_no_units_is_told_of_and_stops_nothing(world: World) -> None:
+    world.unit_through()
+    world.counters["stray_chute"] += 1
+    world.turn(2)
+    assert (world.state, world.codes().count("STRAY_BODY")) == ("EXECUTE", 1)
+
+
 def test_maintenance_tells_the_plc_to_pass_nothing(world: World) -> None:
     world.act("stop")
     world.turn(200)

@@ -189,6 +189,19 @@ def test_a_permit_given_before_the_link_went_stands_if_the_plc_consumed_it(consu
     assert (finish.outcome, finish.reason) == expected
 
 
+@pytest.mark.parametrize(
+    ("consumed", "how"), [(True, "before its permit could be taken back (no_image)"), (False, "without a permit")]
+)
+def test_what_passed_after_its_permit_was_taken_back_has_escaped(consumed: bool, how: str) -> None:
+    tracker = imaged()
+    tracker.judged(judged(1), 110 * MS, None)
+    tracker.missing(unit(1), Reason.NO_IMAGE)
+    finish, escape = tracker.closed(seen(1, permitted=consumed, passed=True), False)
+    assert isinstance(finish, Finish) and isinstance(escape, Escape)
+    assert (finish.outcome, finish.reason) == (Outcome.ESCAPED, Reason.NO_IMAGE)
+    assert escape.cause.endswith(how)
+
+
 def test_outside_automatic_nothing_is_granted_and_the_legacy_inspection_decides() -> None:
     tracker = Tracker(SETTINGS, acting=False)
     imaged(1, tracker=tracker)
