@@ -166,7 +166,7 @@ class Resume(msgspec.Struct, frozen=True, tag="resume"):
     Of the open batch also: `since_epoch` the newest epoch when it was opened, `recorded` the newest 512 unit rows,
     `running` True if the line was running when it was last heard of (then a restarted line goes on by itself), `state`
     the last state on record: a restart does not lift an abort, `missing` the newest 512 numbers that were given and
-    have no unit row, of which `missing_permitted` have a permit on record.
+    have no unit row, of which `missing_permitted` have a permit on record, `totals` the PLC's of the newest epoch.
 
     `owed` is what a restart must not lift, whether a batch is open or not.
     """
@@ -179,6 +179,7 @@ class Resume(msgspec.Struct, frozen=True, tag="resume"):
     state: str = ""
     missing: list[UnitId] = []
     missing_permitted: int = 0
+    totals: list["PlcTotals"] = []
     owed: Owed = Owed()
 
 
@@ -241,7 +242,10 @@ class AlarmRow(msgspec.Struct, frozen=True, tag="alarm_row"):
 
 
 class PlcTotals(msgspec.Struct, frozen=True, tag="plc_totals"):
-    """line -> recorder: the PLC's own counts of one epoch and lane, newest wins; the base of reconciliation."""
+    """line -> recorder: the PLC's own counts of one epoch and lane, newest wins; the base of reconciliation.
+
+    `stray_pass`, `stray_chute`: bodies that are no unit's, as far as their alarms were sent before this row.
+    """
 
     seq: int
     epoch: int
@@ -251,6 +255,8 @@ class PlcTotals(msgspec.Struct, frozen=True, tag="plc_totals"):
     diverted: int
     first: int
     last: int
+    stray_pass: int = 0
+    stray_chute: int = 0
 
 
 class Stored(msgspec.Struct, frozen=True, tag="stored"):

@@ -9,10 +9,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from drivers.clock import ClockMap, Reading
 from drivers.errors import DeviceLost
 from drivers.links import RegisterLink, Remarking, Reply
-from drivers.registers import DEVICE_BASE, Block, RegisterMap, channel_check, permit_check, signed_delta, split, u32
+from drivers.plc_clock import PlcClock
+from drivers.registers import DEVICE_BASE, Block, RegisterMap, channel_check, permit_check, split, u32
 
 HURRY_NS = 1_000_000
 MAX_READ = 120
@@ -21,7 +21,7 @@ BACK_MARGIN = 8
 
 @dataclass(frozen=True, slots=True)
 class LinkUp:
-    """The connection stands and a new epoch was asked for."""
+    """The connection stands and the PLC answered; what it says next was so before a new epoch is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +182,7 @@ class Plc:
     def service(self, now_ns: int) -> list[Event]:
         """Do what is due and return what happened. Called by the line loop every turn."""
         if self._link.connect(now_ns):
-            self._events.append(self._linked(now_ns))
+            self._linked(now_ns)
         self.flush()
         if self.up:
             self._due(now_ns)
@@ -241,12 +241,11 @@ class Plc:
     def close(self) -> None:
         self._link.close()
 
-    def _linked(self, now_ns: int) -> Event:
+    def _linked(self, now_ns: int) -> None:
         self._wanted.clear()
         self._clock.clear()
         self._beat_seen = (-1, now_ns)
         self._next_poll_ns = self._next_beat_ns = 0
-        return LinkUp()
 
     def _due(self, now_ns: int) -> None:
         if now_ns >= self._next_beat_ns:
@@ -277,11 +276,14 @@ class Plc:
         fixed = {n: words[a] if size == 1 else u32(words, a) for n, a, size in self._fixed}
         self._read_at = (reply.sent_ns, reply.received_ns)
         self._clock.add(fixed["clock_us"], *self._read_at)
+        first = self._beat_seen[0] < 0
         if fixed["plc_heartbeat"] != self._beat_seen[0]:
             self._beat_seen = (fixed["plc_heartbeat"], reply.received_ns)
         lanes = [self._lane(words, lane) for lane in range(self._settings.lanes)]
         yield from self._started(fixed, words)
-        if self._nonce and fixed["epoch_nonce_granted"] == self._nonce and self.epoch != fixed["epoch"]:
+        if first:
+            yield LinkUp()
+        elif self._nonce and fixed["epoch_nonce_granted"] == self._nonce and self.epoch != fixed["epoch"]:
             self.epoch = self._last_epoch = fixed["epoch"]
             yield EpochGranted(self.epoch)
         yield Snapshot(fixed, lanes, reply.sent_ns)
@@ -373,27 +375,3 @@ class Plc:
         return EdgeLatched(
             index, e["seq"], e["epoch"], e["lane"], e["number"], e["shot"], e["encoder"], at_ns, uncertainty
         )
-
-
-class PlcClock:
-    """The PLC's 32-bit microsecond clock unwrapped and mapped to CLOCK_MONOTONIC."""
-
-    def __init__(self) -> None:
-        self._map = ClockMap()
-        self._last_us = 0
-
-    def clear(self) -> None:
-        self._map.clear()
-        self._last_us = 0
-
-    def add(self, clock_us: int, before_ns: int, after_ns: int) -> None:
-        """Take one reading of the clock made between the two stamps."""
-        self._last_us = self._unwrap(clock_us)
-        self._map.add(Reading(self._last_us * 1000, before_ns, after_ns))
-
-    def to_monotonic(self, clock_us: int) -> tuple[int, int]:
-        """Return (CLOCK_MONOTONIC ns, uncertainty ns) of a latched clock value."""
-        return self._map.to_monotonic(self._unwrap(clock_us) * 1000)
-
-    def _unwrap(self, clock_us: int) -> int:
-        return self._last_us + signed_delta(clock_us, self._last_us & 0xFFFFFFFF)

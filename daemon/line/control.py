@@ -223,6 +223,7 @@ class Control:
 
     def _resumed(self, resume: Resume) -> None:
         self._arming.resume(resume)
+        self._strays.earlier(resume.totals)
         if not self._summary.last_epoch:
             self._plc.back_read = bool(resume.running or resume.recorded or resume.permitted)
             self._summary.last_epoch = resume.last_epoch
@@ -343,12 +344,13 @@ class Control:
         if not self._arming.batch:
             self._desk.fresh.clear()
             return
-        for totals in self._summary.totals(self._snapshot, now, bool(self._desk.fresh)):
+        for totals in self._summary.totals(self._snapshot, self._strays, now, bool(self._desk.fresh)):
             self._rows.put(totals, now)
         for alarm in self._desk.fresh:
             text = self._texts.sentence(alarm.code, alarm.text)
             self._rows.put(AlarmRow(0, alarm.at_ns, alarm.code, text, alarm.state.name, None), now)
         self._desk.fresh.clear()
+        self._strays.told()
 
     def _refusal(self, now: int) -> Reason | None:
         """Why no permit may be given at this moment, or None."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from daemon.messages import PlcTotals
 from drivers.plc_link import Snapshot
 
 MASK = 0xFFFF
@@ -23,16 +24,33 @@ class Strays:
 
     def __init__(self) -> None:
         self._known: dict[int | None, tuple[int, int]] | None = None
+        self._told: dict[int | None, tuple[int, int]] = {}
+        self._earlier: dict[tuple[int, int | None], tuple[int, int]] = {}
+
+    def earlier(self, totals: list[PlcTotals]) -> None:
+        """Take what an earlier life of the line had told of, by epoch and lane."""
+        self._earlier = {(row.epoch, row.lane): (row.stray_pass, row.stray_chute) for row in totals}
 
     def forget(self) -> None:
         """The PLC restarted: it counts from 0."""
-        self._known = {}
+        self._known, self._told = {}, {}
+
+    def told(self) -> None:
+        """The alarms of all that came are on their way to the recorder."""
+        self._told = self._known or {}
+
+    def recorded(self, lane: int) -> tuple[int, int]:
+        """Return how many bodies that passed and that fell into the chute were told of."""
+        return self._told.get(lane, (0, 0))
 
     def take(self, snapshot: Snapshot, running: bool) -> list[News]:
-        """Return what came. In the very first status of a running line everything that passed counts as new."""
+        """Return what came. In the very first status of a running line everything that passed and that no earlier life
+        told of in this epoch counts as new."""
         counts = self._counts(snapshot)
         if self._known is None:
-            self._known = {lane: (0 if running else passed, chute) for lane, (passed, chute) in counts.items()}
+            epoch = snapshot.registers["epoch"]
+            known = {lane: (0 if running else passed, chute) for lane, (passed, chute) in counts.items()}
+            self._known = {lane: self._earlier.get((epoch, lane), count) for lane, count in known.items()}
         known, self._known = self._known, counts
         found = [(lane, *_less(new, known.get(lane, (0, 0)))) for lane, new in counts.items()]
         return [News(lane, passed, chute) for lane, passed, chute in found if passed or chute]

@@ -13,6 +13,7 @@ from daemon.line.conditions import Condition, Facts, conditions
 from daemon.line.desk import Desk
 from daemon.line.firstout import Cause
 from daemon.line.oversight import Oversight
+from daemon.line.strays import Strays
 from daemon.messages import AlarmLine, PlcTotals, Status, UnitRow
 from daemon.units import Authority, LineMode, Outcome, Reason, Stages, UnitId
 from drivers.plc_link import Snapshot
@@ -73,7 +74,7 @@ class Summary:
             self.reasons[row.reason] += 1
         self.recent.append(row)
 
-    def totals(self, snapshot: Snapshot | None, now_ns: int, at_once: bool) -> Iterator[PlcTotals]:
+    def totals(self, snapshot: Snapshot | None, strays: Strays, now_ns: int, at_once: bool) -> Iterator[PlcTotals]:
         """Yield the PLC's totals that changed, at most every TOTALS_NS unless `at_once`."""
         if snapshot is None or (now_ns < self._next_ns and not at_once):
             return
@@ -82,7 +83,8 @@ class Summary:
         for lane, head in enumerate(snapshot.lanes):
             known = self._ranges.get((epoch, lane))
             first, last = (known.first, known.last) if known else (0, 0)
-            row = PlcTotals(0, epoch, lane, head["created"], head["passed"], head["diverted"], first, last)
+            counts = (head["created"], head["passed"], head["diverted"])
+            row = PlcTotals(0, epoch, lane, *counts, first, last, *strays.recorded(lane))
             if self._sent.get((epoch, lane)) != row:
                 self._sent[epoch, lane] = row
                 yield row

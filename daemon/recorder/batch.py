@@ -230,8 +230,8 @@ def _balance(facts: BatchFacts) -> Iterator[str]:
     for outcome in (Outcome.QUARANTINED, Outcome.ESCAPED):
         if count := facts.outcomes.get(outcome, 0):
             yield f"{count} units are {outcome.value}: find them; the batch stays open for QA to investigate"
-    if facts.escape_alarms and not facts.outcomes.get(Outcome.ESCAPED, 0):
-        yield f"{facts.escape_alarms} escapes are on record that have no row: see the alarms and find the bodies"
+    if (bodies := facts.escape_alarms - facts.outcomes.get(Outcome.ESCAPED, 0)) > 0:
+        yield f"{bodies} escapes are on record that have no row: see the alarms and find the bodies"
     if facts.open_permits:
         named = _named([str(unit) for unit in facts.open_permits])
         yield f"{len(facts.open_permits)} permits have no unit row ({named}): where these units went is unknown"

@@ -36,8 +36,8 @@ from daemon.recorder.rows import (
 from daemon.recorder.wall import WallTime
 from daemon.units import Outcome
 
-SCHEMA_FILE = "ledger-schema-v1.sql"
-SCHEMA_VERSION = 1
+SCHEMA_FILES = ("ledger-schema-v1.sql", "ledger-schema-v2.sql")
+SCHEMA_VERSION = len(SCHEMA_FILES)
 APPLICATION_ID = 0x4C575244
 UNLIMITED_PAGES = 0xFFFFFFFE
 BUSY_MS = 2000
@@ -48,14 +48,15 @@ INSERT_PERMIT = f"INSERT INTO permit VALUES ({', '.join('?' * 19)}) ON CONFLICT 
 INSERT_GAP = f"INSERT INTO gap VALUES ({', '.join('?' * 11)}) ON CONFLICT DO NOTHING"
 INSERT_ALARM = f"INSERT INTO alarm VALUES ({', '.join('?' * 14)}) ON CONFLICT DO NOTHING"
 INSERT_CONFLICT = f"INSERT INTO conflict VALUES ({', '.join('?' * 9)}) ON CONFLICT DO NOTHING"
-INSERT_TOTALS = f"""INSERT INTO plc_totals VALUES ({", ".join("?" * 15)})
+INSERT_TOTALS = f"""INSERT INTO plc_totals VALUES ({", ".join("?" * 17)})
 ON CONFLICT (batch, epoch, lane) DO UPDATE SET session = excluded.session, seq = excluded.seq,
   created = excluded.created, passed = excluded.passed, diverted = excluded.diverted,
   first = CASE WHEN first = 0 OR excluded.first BETWEEN 1 AND first THEN excluded.first ELSE first END,
   last = max(last, excluded.last), created_before = min(created_before, excluded.created_before),
   passed_before = min(passed_before, excluded.passed_before),
   diverted_before = min(diverted_before, excluded.diverted_before),
-  recorded_wall_ns = excluded.recorded_wall_ns, clock = excluded.clock
+  recorded_wall_ns = excluded.recorded_wall_ns, clock = excluded.clock,
+  stray_pass = excluded.stray_pass, stray_chute = excluded.stray_chute
 WHERE excluded.session <> session OR excluded.seq >= seq"""
 INSERT_SESSION = """INSERT INTO session VALUES (?, ?, ?, ?)
 ON CONFLICT (session) DO UPDATE SET acknowledged = excluded.acknowledged WHERE excluded.acknowledged > acknowledged"""
@@ -101,10 +102,11 @@ class Closing:
     report: str
 
 
-def schema_path() -> Path:
-    """Return the schema file of this checkout, or of the installed release."""
-    here = Path(__file__).resolve().parents[2] / "docs" / "interfaces" / SCHEMA_FILE
-    return here if here.exists() else Path(sys.prefix) / "share" / "linewarden" / "interfaces" / SCHEMA_FILE
+def schema_path(version: int) -> Path:
+    """Return the file that leads to a schema version, of this checkout or of the installed release."""
+    name = SCHEMA_FILES[version - 1]
+    here = Path(__file__).resolve().parents[2] / "docs" / "interfaces" / name
+    return here if here.exists() else Path(sys.prefix) / "share" / "linewarden" / "interfaces" / name
 
 
 class Ledger:
@@ -300,7 +302,7 @@ class Ledger:
         values = totals_values(entry, row)
         if not fits(values):
             return "a number is too large to be stored"
-        self._db.execute(INSERT_TOTALS, (*values, *stamp))
+        self._db.execute(INSERT_TOTALS, (*values, *stamp, row.stray_pass, row.stray_chute))
         return ""
 
 
@@ -346,18 +348,16 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
     tables = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
     if tables and kind != APPLICATION_ID:
         raise LedgerError(f"{path}: not a Linewarden ledger: move it away and keep it")
-    if tables and version != SCHEMA_VERSION:
-        raise LedgerError(
-            f"{path}: schema version {version}, only {SCHEMA_VERSION} is read: install the release for it"
-        )
+    if version > SCHEMA_VERSION:
+        raise LedgerError(f"{path}: schema version {version} is newer than {SCHEMA_VERSION}: install its release")
     for setting in ("journal_mode = WAL", "synchronous = FULL", "recursive_triggers = ON"):
         db.execute(f"PRAGMA {setting}")
-    if not tables:
-        db.executescript(f"BEGIN IMMEDIATE;\n{_schema()}\nCOMMIT;")
+    for following in range(version + 1, SCHEMA_VERSION + 1):
+        db.executescript(f"BEGIN IMMEDIATE;\n{_schema(following)}\nCOMMIT;")
 
 
-def _schema() -> str:
-    path = schema_path()
+def _schema(version: int) -> str:
+    path = schema_path(version)
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from daemon import states
-from daemon.messages import Owed, PermitRow, Resume
+from daemon.messages import Owed, PermitRow, PlcTotals, Resume
 from daemon.recorder.batch import (
     RELEASED,
     AlarmFact,
@@ -38,6 +38,8 @@ UNION SELECT epoch, lane FROM gap WHERE batch = :batch UNION SELECT epoch, lane 
 TOTALS = """SELECT created - created_before, max(passed - passed_before, 0), max(diverted - diverted_before, 0),
   first, last
 FROM plc_totals WHERE batch = ? AND epoch = ? AND lane = ?"""
+NEWEST = """SELECT 0, epoch, lane, created, passed, diverted, first, last, stray_pass, stray_chute FROM plc_totals
+WHERE batch = :batch AND epoch = (SELECT max(epoch) FROM plc_totals WHERE batch = :batch)"""
 KNOWN = """SELECT coalesce(min(first), 0), coalesce(max(last), 0) FROM (
   SELECT first, last FROM plc_totals WHERE batch = :batch AND epoch = :epoch AND lane = :lane AND first > 0
   UNION ALL SELECT min(number), max(number) FROM unit WHERE batch = :batch AND epoch = :epoch AND lane = :lane
@@ -113,7 +115,8 @@ def resume(db: sqlite3.Connection) -> Resume:
     (revoked_ns,) = db.execute(REVOKED, (name,)).fetchone()
     permits = [row for row in permits_without_unit(db, name) if row.stages.permit_ns > revoked_ns]
     missing, permitted = without_row(db, name)
-    return Resume(last_epoch(db), permits, since, newest, running, state, missing, permitted, owed(db, name))
+    totals = [PlcTotals(*row) for row in db.execute(NEWEST, {"batch": name})]
+    return Resume(last_epoch(db), permits, since, newest, running, state, missing, permitted, totals, owed(db, name))
 
 
 def owed(db: sqlite3.Connection, name: str) -> Owed:

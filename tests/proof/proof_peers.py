@@ -174,7 +174,8 @@ class Recorder:
         open_permits = [row for unit, row in self.permits.items() if unit not in self.units]
         known = [row for row in open_permits if row.stages.permit_ns > self._revoked_ns]
         running = bool(self.units or self.permits or self.alarms) and self._state in ("", *RUNNING_NAMES)
-        return Resume(self._epoch, known, 0, list(self.units)[-RESUMED:], running)
+        totals = [row for (epoch, _), row in self.totals.items() if epoch == max(self.totals)[0]]
+        return Resume(self._epoch, known, 0, list(self.units)[-RESUMED:], running, totals=totals)
 
     def lanes(self) -> list[LaneFacts]:
         """What the closing rule looks at (daemon/recorder/reading.py)."""

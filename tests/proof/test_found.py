@@ -89,7 +89,7 @@ def test_rows_that_two_failures_lost_are_named_by_the_closing_rule() -> None:
 
 
 def test_a_permit_taken_back_too_late_is_an_escape_and_the_alarm_says_so() -> None:
-    world, out = _again(6530)
+    world, out = _again(164)
     assert out.wrong == []
     escaped = [row.text for row in world.recorder.alarms if row.code == "ESCAPED"]
-    assert len(escaped) == 1 and "before its permit could be taken back (unsynced)" in escaped[0]
+    assert len(escaped) == 3 and all("before its permit could be taken back (unsynced)" in text for text in escaped)

@@ -18,6 +18,7 @@ from daemon.messages import (
     FrameSeen,
     Judged,
     Loaded,
+    PlcTotals,
     Resume,
     Stored,
     UnitRow,
@@ -266,6 +267,18 @@ def test_a_body_in_the_chute_that_is_no_units_is_told_of_and_stops_nothing(world
     world.counters["stray_chute"] += 1
     world.turn(2)
     assert (world.state, world.codes().count("STRAY_BODY")) == ("EXECUTE", 1)
+
+
+def test_totals_name_a_body_only_after_its_alarm_is_on_its_way(world: World) -> None:
+    """If the process dies between the two, the next life tells of it again."""
+    world.counters["stray_chute"] += 1
+    world.turn(40)
+    kinds = [
+        type(row).__name__
+        for row in world.post.rows
+        if (isinstance(row, AlarmRow) and row.code == "STRAY_BODY") or (isinstance(row, PlcTotals) and row.stray_chute)
+    ]
+    assert kinds == ["AlarmRow", "PlcTotals"]
 
 
 def test_maintenance_tells_the_plc_to_pass_nothing(world: World) -> None:

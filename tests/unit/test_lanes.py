@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from itertools import pairwise
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from daemon.line.strays import News, Strays
 from daemon.line.tracking import Settings, Tracker
 from daemon.line.unit import Finish
+from daemon.messages import PlcTotals
 from daemon.units import Outcome, UnitId
 from drivers.gate.plc_bank import Bank
 from drivers.gate.plc_io import Flag, Inputs, Latch, Place, PlcSpec
@@ -154,7 +156,7 @@ def test_units_in_one_scan_keep_their_own_latch_number_and_triggers(latches: lis
 
 def snapshot(sums: tuple[int, int], *lanes: tuple[int, int]) -> Snapshot:
     heads = [{"stray_pass": passed, "stray_chute": chute} for passed, chute in lanes]
-    return Snapshot({"stray_pass": sums[0], "stray_chute": sums[1]}, heads, 0)
+    return Snapshot({"stray_pass": sums[0], "stray_chute": sums[1], "epoch": 3}, heads, 0)
 
 
 def test_strays_are_told_by_lane_once_and_wrap() -> None:
@@ -171,6 +173,21 @@ def test_a_plc_that_counts_sums_only_hides_nothing() -> None:
     strays.take(snapshot((0, 0), (0, 0), (0, 0)), running=True)
     assert strays.take(snapshot((2, 1), (0, 0), (0, 0)), running=True) == [News(None, 2, 1)]
     assert Strays().take(snapshot((4, 9), (1, 0)), running=True) == [News(0, 4, 0)]
+
+
+def test_what_an_earlier_life_told_of_in_this_epoch_is_not_told_again() -> None:
+    told = [PlcTotals(0, 3, 0, 20, 15, 5, 1, 20, stray_pass=4, stray_chute=8)]
+    for totals, news in (
+        (told, News(0, 1, 1)),
+        ([msgspec.structs.replace(told[0], epoch=2)], News(0, 5, 0)),
+        ([], News(0, 5, 0)),
+    ):
+        strays = Strays()
+        strays.earlier(totals)
+        assert strays.take(snapshot((5, 9), (5, 9)), running=True) == [news]
+        assert strays.recorded(0) == (0, 0)
+        strays.told()
+        assert (strays.recorded(0), strays.recorded(1)) == ((5, 9), (0, 0))
 
 
 def test_orphans_of_a_lane_are_found_in_that_lane() -> None:

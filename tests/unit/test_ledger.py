@@ -68,7 +68,7 @@ def write(ledger, *rows):
 
 def test_a_new_ledger_is_durable_and_named(ledger, path):
     assert look(path, "PRAGMA application_id") == [(0x4C575244,)]
-    assert look(path, "PRAGMA user_version") == [(1,)]
+    assert look(path, "PRAGMA user_version") == [(2,)]
     assert look(path, "PRAGMA journal_mode") == [("wal",)]
     assert ledger._db.execute("PRAGMA synchronous").fetchone() == (2,)
 
@@ -228,34 +228,10 @@ def test_a_transaction_that_breaks_off_leaves_nothing_behind(ledger, path):
     assert numbers(path) == [3]
 
 
-def test_only_one_recorder_has_the_ledger(ledger, path):
-    with pytest.raises(LedgerError, match="stop it first"):
-        Ledger(path)
-
-
-@pytest.mark.parametrize(
-    ("sql", "complaint"),
-    [
-        ("CREATE TABLE other (x)", "not a Linewarden ledger"),
-        ("PRAGMA application_id = 1280791108; PRAGMA user_version = 2; CREATE TABLE t (x)", "schema version 2"),
-    ],
-)
-def test_a_foreign_or_newer_file_is_refused(path, sql, complaint):
-    with closing(sqlite3.connect(path)) as db:
-        db.executescript(sql)
-    with pytest.raises(LedgerError, match=complaint):
-        Ledger(path)
-
-
-def test_a_file_that_is_no_database_is_refused(path):
-    path.write_bytes(b"not a database, " * 400)
-    with pytest.raises(LedgerError, match="not a usable ledger"):
-        Ledger(path)
-
-
-def test_a_missing_folder_is_refused(tmp_path):
-    with pytest.raises(LedgerError, match="check the state directory"):
-        Ledger(tmp_path / "nowhere" / "ledger.sqlite")
+def test_a_restarted_line_hears_the_newest_totals(ledger, batch):
+    rows = [PlcTotals(n, epoch, 0, 5, 4, 1, 1, 5, stray_pass=n) for n, epoch in enumerate((1, 2, 2))]
+    write(ledger, *rows)
+    assert ledger.resume().totals == [msgspec.structs.replace(rows[2], seq=0)]
 
 
 def test_a_torn_log_keeps_whole_transactions_in_order(tmp_path, path, seed):

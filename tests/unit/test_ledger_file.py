@@ -1,0 +1,58 @@
+"""The ledger's file: one recorder has it, every schema ever released is carried on, nothing foreign is touched."""
+
+import sqlite3
+from contextlib import closing
+
+import pytest
+
+from daemon.recorder.ledger import SCHEMA_VERSION, Ledger, LedgerError, schema_path
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "ledger.sqlite"
+
+
+def look(path, sql):
+    with closing(sqlite3.connect(path)) as db:
+        return db.execute(sql).fetchall()
+
+
+def test_only_one_recorder_has_the_ledger(path):
+    with closing(Ledger(path)), pytest.raises(LedgerError, match="stop it first"):
+        Ledger(path)
+
+
+@pytest.mark.parametrize(
+    ("sql", "complaint"),
+    [
+        ("CREATE TABLE other (x)", "not a Linewarden ledger"),
+        ("PRAGMA application_id = 1280791108; PRAGMA user_version = 3; CREATE TABLE t (x)", "schema version 3"),
+    ],
+)
+def test_a_foreign_or_newer_file_is_refused(path, sql, complaint):
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(sql)
+    with pytest.raises(LedgerError, match=complaint):
+        Ledger(path)
+
+
+def test_a_ledger_of_version_1_is_carried_on(path):
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(schema_path(1).read_text())
+        db.execute("INSERT INTO plc_totals VALUES ('B', 3, 0, 7, 5, 20, 15, 5, 1, 20, 0, 0, 0, 9, 'ntp')")
+        db.commit()
+    with closing(Ledger(path)):
+        assert look(path, "PRAGMA user_version") == [(SCHEMA_VERSION,)]
+        assert look(path, "SELECT created, clock, stray_pass, stray_chute FROM plc_totals") == [(20, "ntp", 0, 0)]
+
+
+def test_a_file_that_is_no_database_is_refused(path):
+    path.write_bytes(b"not a database, " * 400)
+    with pytest.raises(LedgerError, match="not a usable ledger"):
+        Ledger(path)
+
+
+def test_a_missing_folder_is_refused(tmp_path):
+    with pytest.raises(LedgerError, match="check the state directory"):
+        Ledger(tmp_path / "nowhere" / "ledger.sqlite")
