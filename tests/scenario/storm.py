@@ -68,7 +68,7 @@ def main() -> int:
     options.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     show(played, report, console)
     wrong = problems(played, report)
-    console.print("\n".join(wrong) or "nothing escaped, nothing was misbound, every unit accounted for", markup=False)
+    console.print("\n".join(wrong) or "nothing escaped, nothing was misbound, nothing unexplained", markup=False)
     if wrong:
         console.print(done.stdout[-3000:] + done.stderr[-3000:], markup=False, highlight=False)
     return 1 if wrong else 0
