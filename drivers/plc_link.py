@@ -305,12 +305,13 @@ class Plc:
             self.epoch = 0
             if not ours:
                 yield EpochTaken()
-        elif self._starts is not None and (starts != self._starts or forgotten or back):
+        elif self._starts is not None and (starts != self._starts or forgotten or back or agreed[0] < self._last_epoch):
             self._heads = {(ring, index): 0 for ring, index, _block, _address in self._rings()}
             self._clock.clear()
             self._clock.add(fixed["clock_us"], *self._read_at)
             self.epoch = 0
-            yield PlcRestarted(memory_lost=starts <= self._starts or fixed["epoch"] < self._last_epoch)
+            lost, self._last_epoch = starts <= self._starts or agreed[0] < self._last_epoch, agreed[0]
+            yield PlcRestarted(memory_lost=lost)
         self._starts = starts
 
     def _rings(self) -> Iterator[tuple[str, int, Block, int]]:

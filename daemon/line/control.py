@@ -341,14 +341,12 @@ class Control:
 
     def _report(self, now: int) -> None:
         """Alarms and the PLC's totals go on record; the totals before a change of state, so that it closes on them."""
-        if not self._arming.batch:
-            self._desk.fresh.clear()
-            return
-        for totals in self._summary.totals(self._snapshot, self._strays, now, bool(self._desk.fresh)):
-            self._rows.put(totals, now)
-        for alarm in self._desk.fresh:
-            text = self._texts.sentence(alarm.code, alarm.text)
-            self._rows.put(AlarmRow(0, alarm.at_ns, alarm.code, text, alarm.state.name, None), now)
+        if self._arming.batch:
+            for totals in self._summary.totals(self._snapshot, self._strays, now, bool(self._desk.fresh)):
+                self._rows.put(totals, now)
+            for alarm in self._desk.fresh:
+                text = self._texts.sentence(alarm.code, alarm.text)
+                self._rows.put(AlarmRow(0, alarm.at_ns, alarm.code, text, alarm.state.name, None), now)
         self._desk.fresh.clear()
         self._strays.told()
 

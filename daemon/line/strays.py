@@ -44,16 +44,21 @@ class Strays:
         return self._told.get(lane, (0, 0))
 
     def take(self, snapshot: Snapshot, running: bool) -> list[News]:
-        """Return what came. In the very first status of a running line everything that passed and that no earlier life
-        told of in this epoch counts as new."""
+        """Return what came. In the very first status of a running line everything that no earlier life told of in this
+        epoch counts as new; of another epoch everything that passed does, but nothing in the chute."""
         counts = self._counts(snapshot)
         if self._known is None:
-            epoch = snapshot.registers["epoch"]
-            known = {lane: (0 if running else passed, chute) for lane, (passed, chute) in counts.items()}
-            self._known = {lane: self._earlier.get((epoch, lane), count) for lane, count in known.items()}
+            self._known = {
+                lane: self._begin(snapshot.registers["epoch"], lane, running, counts[lane]) for lane in counts
+            }
+            self._told = dict(self._known)
         known, self._known = self._known, counts
         found = [(lane, *_less(new, known.get(lane, (0, 0)))) for lane, new in counts.items()]
         return [News(lane, passed, chute) for lane, passed, chute in found if passed or chute]
+
+    def _begin(self, epoch: int, lane: int | None, running: bool, now: tuple[int, int]) -> tuple[int, int]:
+        """Return the counts that are no news in the first status."""
+        return self._earlier.get((epoch, lane), (0, now[1])) if running else now
 
     @staticmethod
     def _counts(snapshot: Snapshot) -> dict[int | None, tuple[int, int]]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from daemon.units import Outcome, UnitId
 
 MAX_NAMED = 5
+UNAGREED = 1
 
 ACCOUNTED = (Outcome.ACCEPTED, Outcome.REJECTED, Outcome.UNDECIDED, Outcome.SAMPLED, Outcome.REMOVED)
 RELEASED = (Outcome.ACCEPTED, Outcome.QUARANTINED, Outcome.ESCAPED)
@@ -201,15 +202,19 @@ def subtract(left: Sequence[Run], right: Sequence[Run]) -> tuple[Run, ...]:
 
 
 def joints(lanes: Sequence[LaneFacts]) -> Iterator[Joint]:
-    """Yield the numbers lost between two epochs of a lane: they go on, or begin again at 1 when the PLC forgot them."""
+    """Yield the numbers lost between two epochs of a lane: they go on, or begin again at 1 when the PLC forgot them.
+
+    Epoch 1 has no place in that order: it is the PLC's own, before any agreement and again after it lost its memory.
+    """
     newest: dict[int, tuple[int, Run]] = {}
-    for lane in sorted(lanes, key=lambda lane: lane.epoch):
+    unagreed = {lane.lane: lane.runs for lane in lanes if lane.epoch == UNAGREED}
+    for lane in sorted((lane for lane in lanes if lane.epoch != UNAGREED), key=lambda lane: lane.epoch):
         for run in expected(lane):
             epoch, before = newest.get(lane.lane, (lane.epoch, Run(0, run.first - 1)))
             newest[lane.lane] = lane.epoch, run
-            if run.first not in (1, before.last + 1):
-                first = before.last + 1 if run.first > before.last else 1
-                yield Joint(lane.lane, epoch, lane.epoch, Run(first, run.first - 1))
+            first = before.last + 1 if run.first > before.last else 1
+            for lost in subtract((Run(first, run.first - 1),), unagreed.get(lane.lane, ())):
+                yield Joint(lane.lane, epoch, lane.epoch, lost)
 
 
 def units_in(facts: BatchFacts) -> int:

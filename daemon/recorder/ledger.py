@@ -1,4 +1,4 @@
-"""The unit ledger: one SQLite file, one writer (docs/interfaces/ledger-schema-v1.sql). Group commit lives here.
+"""The unit ledger: one SQLite file, one writer (docs/interfaces/ledger-schema-v*.sql). Group commit lives here.
 
 WAL with synchronous=FULL: when `store` returns, the rows are on disk. A transaction that fails is rolled back whole
 and nothing of it is acknowledged, so that the caller keeps the rows and tries again.
@@ -353,7 +353,12 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
     for setting in ("journal_mode = WAL", "synchronous = FULL", "recursive_triggers = ON"):
         db.execute(f"PRAGMA {setting}")
     for following in range(version + 1, SCHEMA_VERSION + 1):
-        db.executescript(f"BEGIN IMMEDIATE;\n{_schema(following)}\nCOMMIT;")
+        try:
+            db.executescript(f"BEGIN IMMEDIATE;\n{_schema(following)}\nCOMMIT;")
+        except sqlite3.OperationalError as error:
+            raise LedgerError(
+                f"{path}: schema {following} not written ({error}): make room, stop what else has it open, start again"
+            ) from error
 
 
 def _schema(version: int) -> str:

@@ -1,4 +1,5 @@
--- Linewarden unit ledger, schema version 1. The one source: daemon/recorder/ledger.py runs this file to create a ledger.
+-- Linewarden unit ledger, schema version 1. To create a ledger daemon/recorder/ledger.py runs this file and then each
+-- ledger-schema-vN.sql in turn; it runs those that are missing on a ledger of an earlier release, which cannot go back.
 -- Only the recorder writes. Opened with journal_mode = WAL, synchronous = FULL. application_id is "LWRD".
 -- A reader opens the file read-only; a newer user_version than its own is refused.
 --

@@ -312,7 +312,7 @@ MUTANTS = (
     Mutant(
         "memory loss not noticed",
         LINK,
-        (("if self._starts is not None and (starts != self._starts or forgotten or back):", "if False:"),),
+        (("elif self._starts is not None and (", "elif False and ("),),
         ("plc-restart", "plc-power"),
     ),
     Mutant(

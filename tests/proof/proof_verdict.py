@@ -188,7 +188,8 @@ def _named_missing(world: World) -> list[tuple[int, Run]]:
     """Return lane and numbers that the closing rule names."""
     lanes = world.recorder.lanes()
     inside = [(lane.lane, run) for lane in lanes for run in subtract(expected(lane), lane.runs)]
-    return inside + [(joint.lane, joint.lost) for joint in joints(lanes)]
+    between = [(joint.lane, joint.lost) for joint in joints(lanes)]
+    return [(lane, run) for lane, run in inside + between if run.count < len(world.units)]
 
 
 def _line(world: World, strike: Strike, out: Outcomes) -> None:

@@ -26,6 +26,8 @@ CLOSEST, WIDEST = 20, 70
 MOST_DELAY_MS = 400
 UNSETTLING = (FaultName.CHUTE_BLIND, FaultName.RESTART_SAME_NUMBERS, FaultName.POWER_OFF)
 MOST_UNKNOWN = 2
+UNKNOWN = ("are quarantined", "are escaped", "are accounted for")
+FEW = 20
 NEVER = ("escaped", "misbound", "passed_not_released")
 
 
@@ -67,26 +69,33 @@ def main() -> int:
     document = {"seed": options.seed, "orders": played, "status": done.returncode, "report": report}
     options.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     show(played, report, console)
-    wrong = problems(played, report)
+    wrong = problems(played, options.units, done.returncode, report)
     console.print("\n".join(wrong) or "nothing escaped, nothing was misbound, nothing unexplained", markup=False)
     if wrong:
         console.print(done.stdout[-3000:] + done.stderr[-3000:], markup=False, highlight=False)
     return 1 if wrong else 0
 
 
-def problems(played: list[str], report: dict[str, Any]) -> list[str]:
+def problems(played: list[str], units: int, status: int, report: dict[str, Any]) -> list[str]:
     """Return what must not be, one line each."""
-    if not report:
-        return ["no report"]
+    if not report or status not in (0, 1):
+        return [f"exit status {status}, {'with' if report else 'no'} report"]
+    counts, why = report["units"], report["not_closed_because"]
     found = [f"{name}: {report['truth'][name]}" for name in NEVER if report["truth"][name]]
-    unsettling = sum(word.partition("@")[0] in UNSETTLING for word in played)
-    unknown = report["units"]["quarantined"] + report["units"]["escaped"]
+    if counts["in"] < units - FEW:
+        found.append(f"only {counts['in']} of {units} units came in")
+    unknown, unsettling = counts["quarantined"] + counts["escaped"], sum(_unsettles(word) for word in played)
     if unknown > MOST_UNKNOWN * unsettling:
-        found.append(
-            f"{unknown} units went who knows where, after {unsettling} faults that explain {MOST_UNKNOWN} each"
-        )
-    settled = ("are quarantined", "are escaped", "are accounted for")
-    return found + [line for line in report["not_closed_because"] if not unknown or not any(s in line for s in settled)]
+        found.append(f"{unknown} units are unknown after {unsettling} faults that explain {MOST_UNKNOWN} each")
+    if counts["in"] != sum(count for name, count in counts.items() if name != "in"):
+        found.append("units without a row")
+    if not report["closed"] and not unknown:
+        found.append("the batch is open and every unit is known")
+    return found + [line for line in why if not any(text in line for text in UNKNOWN)]
+
+
+def _unsettles(word: str) -> bool:
+    return word.partition("@")[0] in UNSETTLING
 
 
 def show(played: list[str], report: dict[str, Any], console: Console) -> None:

@@ -47,6 +47,18 @@ def test_a_ledger_of_version_1_is_carried_on(path):
         assert look(path, "SELECT created, clock, stray_pass, stray_chute FROM plc_totals") == [(20, "ntp", 0, 0)]
 
 
+def test_a_step_that_cannot_be_written_leaves_the_ledger_as_it_was(path, monkeypatch):
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(schema_path(1).read_text())
+    monkeypatch.setattr("daemon.recorder.ledger.BUSY_MS", 10)
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("PRAGMA journal_mode = WAL")
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(LedgerError, match=r"schema 2 not written .*start again"):
+            Ledger(path)
+    assert look(path, "PRAGMA user_version") == [(1,)]
+
+
 def test_a_file_that_is_no_database_is_refused(path):
     path.write_bytes(b"not a database, " * 400)
     with pytest.raises(LedgerError, match="not a usable ledger"):
