@@ -70,6 +70,8 @@ def _stopped(runtime: Path) -> Status:
 def _list(status: Status, console: Console) -> None:
     more = " ..." if status.units_in_machine > len(status.in_machine) else ""
     console.print(f"{status.units_in_machine} units are in the machine: {' '.join(status.in_machine)}{more}")
+    if status.behind_gate:
+        console.print(f"the newest {status.behind_gate} bodies behind the pass eye may be of them: bring them back too")
 
 
 def _ask(console: Console, units: int) -> str:

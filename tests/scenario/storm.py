@@ -3,7 +3,8 @@
 Seeded: which fault strikes at which vial and how many milliseconds after it. Between two faults lie as many vials as
 the slowest recovery needs at this rate, sometimes fewer. Exit 0 only if nothing escaped, no verdict came from another
 vial's pixels, and the batch closed or stays open for units of which nobody can know where they went: a reject that a
-blind chute eye did not see, a body that was before an eye while the PLC had no power, a row that the power took.
+blind chute eye did not see, a unit that never had a body (an eye that bounced late), a body that was before an eye
+while the PLC had no power, a row that the power took.
 """
 
 import argparse
@@ -24,7 +25,14 @@ from drivers.sim.faults import FaultName
 FIRST = 30
 CLOSEST, WIDEST = 20, 70
 MOST_DELAY_MS = 400
-UNSETTLING = (FaultName.CHUTE_BLIND, FaultName.RESTART_SAME_NUMBERS, FaultName.POWER_OFF)
+UNSETTLING = (
+    FaultName.CHUTE_BLIND,
+    FaultName.DOUBLE_TRIGGER,
+    FaultName.PLC_LINK_DOWN,
+    FaultName.PLC_RESTART,
+    FaultName.POWER_OFF,
+    FaultName.RESTART_SAME_NUMBERS,
+)
 MOST_UNKNOWN = 2
 UNKNOWN = ("are quarantined", "are escaped", "are accounted for")
 FEW = 20
