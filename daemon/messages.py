@@ -335,8 +335,7 @@ class Status(msgspec.Struct, frozen=True, tag="status"):
     `causes` = (when, code, detail), first-out first, of the stop that is on or (`stopped` False) of the last one;
     `condition_keys` = (catalogue key, detail) beside each condition; `latched` faults need a person's reset,
     `reset_owed` after an abort; `in_machine` the oldest units; `empty_run` why the next start begins with one;
-    `behind_gate` how many of the newest bodies behind the pass eye may be of these units and must come back: direct
-    wiring after a restart, and units that the PLC forgot when they had passed its decision.
+    `behind_gate` how many of the newest bodies behind the pass eye must come back (direct wiring, after a restart).
     """
 
     state: str

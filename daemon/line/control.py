@@ -395,4 +395,4 @@ class Control:
         key_switch = self._snapshot.registers["authority"] if self._snapshot else None
         facts, bundle = self._facts(now), self._arming.bundle_name
         told = self._summary.status(self._desk, facts, self._station.mode, key_switch, bundle, len(self._rows))
-        return in_full(told, self._desk, self._oversight, self._tracker, now)
+        return in_full(told, self._desk, self._oversight, self._tracker.in_machine(), now)

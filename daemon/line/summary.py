@@ -14,7 +14,6 @@ from daemon.line.desk import Desk
 from daemon.line.firstout import Cause
 from daemon.line.oversight import Oversight
 from daemon.line.strays import Strays
-from daemon.line.tracking import Tracker
 from daemon.messages import AlarmLine, PlcTotals, Status, UnitRow
 from daemon.units import Authority, LineMode, Outcome, Reason, Stages, UnitId
 from drivers.plc_link import Snapshot
@@ -125,9 +124,9 @@ class Summary:
         )
 
 
-def in_full(status: Status, desk: Desk, oversight: Oversight, tracker: Tracker, now: int) -> Status:
+def in_full(status: Status, desk: Desk, oversight: Oversight, tracked: list[UnitId], now: int) -> Status:
     """Add what a person needs who has to bring the line back: causes, alarms, units in the machine, clearance."""
-    units = [*oversight.earlier.units, *tracker.in_machine()]
+    units = [*oversight.earlier.units, *tracked]
     return msgspec.structs.replace(
         status,
         unit_mode=desk.mode.name.lower(),
@@ -138,7 +137,7 @@ def in_full(status: Status, desk: Desk, oversight: Oversight, tracker: Tracker, 
         in_machine=[str(unit) for unit in units[:LISTED]],
         units_in_machine=len(units),
         empty_run=oversight.clearance.why,
-        behind_gate=oversight.earlier.behind_gate + len(tracker.released),
+        behind_gate=oversight.earlier.behind_gate,
         standing=[_line(alarm) for alarm in itertools.islice(desk.book.shown(), LISTED)],
         lamps=" ".join(str(lamp.name).lower() for lamp in desk.lamps(alive=True)),
         now_ns=now,

@@ -118,7 +118,7 @@ class Tracker:
         self._acting = acting
         self._units: OrderedDict[UnitId, TrackedUnit] = OrderedDict()
         self._orphans: deque[TrackedUnit] = deque()
-        self.released: deque[TrackedUnit] = deque()
+        self._released: deque[TrackedUnit] = deque()
         self._last: dict[int, TrackedUnit] = {}
         self._encoder = 0
         self._good: Counter[int] = Counter()
@@ -331,7 +331,7 @@ class Tracker:
         """
         for entry in self._units.values():
             released = entry.permit in (Permit.GRANTED, Permit.SPENT) and self._past_decision(entry)
-            (self.released if released else self._orphans).append(entry)
+            (self._released if released else self._orphans).append(entry)
         self._units.clear()
         self._last.clear()
 
@@ -340,32 +340,33 @@ class Tracker:
 
         Then the youngest of those that may have been released: the gate fell behind the last one that passed.
         """
-        youngest = deque(reversed(self.released))
+        youngest = deque(reversed(self._released))
         diverted = self._oldest(bodies, lane, self._orphans, youngest)
-        self.released = deque(reversed(youngest))
+        self._released = deque(reversed(youngest))
         return [self._finish_orphan(entry, Outcome.REJECTED, at_ns) for entry in diverted]
 
     def stray_pass(self, bodies: int, at_ns: int, lane: int | None = None) -> tuple[list[Command], int]:
         """The pass eye saw such bodies: released orphans. Return also how many are nobody's."""
-        oldest = self._oldest(bodies, lane, self.released)
+        oldest = self._oldest(bodies, lane, self._released)
         known: list[Command] = [self._finish_orphan(entry, Outcome.ACCEPTED, at_ns) for entry in oldest]
         return known, bodies - len(known)
 
     def give_up_orphans(self, at_ns: int) -> list[Command]:
         """Nobody knows where the remaining orphans are."""
-        oldest = self._oldest(self.orphans, None, self._orphans, self.released)
+        oldest = self._oldest(self.orphans, None, self._orphans, self._released)
         return [self._finish_orphan(entry, Outcome.QUARANTINED, at_ns) for entry in oldest]
 
     def remove_all(self, permitted_flag: int, at_ns: int) -> list[Command]:
-        """A person took everything out. `permitted_flag`: what the PLC notes of a unit for which it opened the gate."""
-        commands: list[Command] = []
-        for entry in (*self.released, *self._orphans, *self._units.values()):
+        """A person took everything out; what the PLC forgot behind its decision may have passed before, nobody knows.
+        `permitted_flag`: what the PLC notes of a unit for which it opened the gate."""
+        commands: list[Command] = [self._finish_orphan(e, Outcome.QUARANTINED, at_ns) for e in self._released]
+        for entry in (*self._orphans, *self._units.values()):
             opened = entry.permit in (Permit.GRANTED, Permit.SPENT) and self._past_decision(entry)
             flags = permitted_flag if opened else 0
             seen = Seen(entry.id, opened, not opened, False, False, False, flags, at_ns)
             commands += self._reject(entry, Reason.LINE_FAULT)
             commands.append(finish(entry, seen, Outcome.REMOVED, entry.reason or Reason.LINE_FAULT))
-        for queue in (self.released, self._orphans, self._units, self._last):
+        for queue in (self._released, self._orphans, self._units, self._last):
             queue.clear()
         return commands
 
@@ -379,7 +380,7 @@ class Tracker:
 
     @property
     def orphans(self) -> int:
-        return len(self._orphans) + len(self.released)
+        return len(self._orphans) + len(self._released)
 
     @staticmethod
     def _finish_orphan(entry: TrackedUnit, outcome: Outcome, at_ns: int) -> Finish:
@@ -392,7 +393,7 @@ class Tracker:
 
     def in_machine(self) -> list[UnitId]:
         """Return every unit that is under way, those that the PLC forgot first."""
-        return [entry.id for entry in (*self.released, *self._orphans, *self._units.values())]
+        return [entry.id for entry in (*self._released, *self._orphans, *self._units.values())]
 
     def open_units(self) -> Iterable[UnitId]:
         """Yield the units in flight, oldest first."""

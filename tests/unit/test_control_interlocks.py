@@ -26,7 +26,7 @@ from daemon.messages import (
 )
 from daemon.units import Channel, Evidence, FrameKey, JudgedView, Outcome, Reason, UnitId, Verdict, ViewKey
 from daemon.wire import Message
-from drivers.plc_link import Closed, Created, EdgeLatched, EpochGranted, LinkUp, PlcRestarted, Snapshot
+from drivers.plc_link import Closed, Created, EdgeLatched, EpochGranted, LinkUp, Snapshot
 from drivers.registers import Command, Lamp, load_map
 from provisioning.simstation import Layout, station_text
 
@@ -279,16 +279,6 @@ def test_totals_name_a_body_only_after_its_alarm_is_on_its_way(world: World) -> 
         if (isinstance(row, AlarmRow) and row.code == "STRAY_BODY") or (isinstance(row, PlcTotals) and row.stray_chute)
     ]
     assert kinds == ["AlarmRow", "PlcTotals"]
-
-
-def test_a_unit_that_the_plc_forgot_behind_its_decision_may_have_to_be_brought_back(world: World) -> None:
-    world.unit_through()
-    world.turn(240)
-    world.unit_through()
-    assert world.control.status(world.now).behind_gate == 0
-    world.control.event(PlcRestarted(memory_lost=True), world.now)
-    status = world.control.status(world.now)
-    assert (status.behind_gate, status.units_in_machine) == (1, 2)
 
 
 def test_maintenance_tells_the_plc_to_pass_nothing(world: World) -> None:

@@ -171,6 +171,18 @@ def test_an_orphan_past_the_gate_with_its_permit_is_accepted_when_the_pass_eye_c
     assert nobodys == 1
 
 
+def test_a_person_who_clears_the_machine_does_not_vouch_for_what_may_have_passed() -> None:
+    tracker = imaged(1)
+    imaged(2, encoder=2000, tracker=tracker)
+    tracker.judged(judged(1), 110 * MS, None)
+    tracker.encoder(11_900)
+    tracker.memory_lost()
+    imaged(3, encoder=4000, tracker=tracker)
+    outcomes = {c.unit.number: c.outcome for c in tracker.remove_all(1, 5) if isinstance(c, Finish)}
+    assert outcomes == {1: Outcome.QUARANTINED, 2: Outcome.REMOVED, 3: Outcome.REMOVED}
+    assert len(tracker) == 0
+
+
 def test_no_more_than_the_permit_slots_allow_are_in_flight() -> None:
     tracker = Tracker(SETTINGS)
     for n in range(MAX_IN_FLIGHT + 1):
