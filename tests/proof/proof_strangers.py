@@ -14,9 +14,10 @@ TRIES = 8
 
 
 def _next_numbers(world: World) -> list[int]:
-    """Numbers on the belt and the next ones."""
+    """Numbers on the belt, and last the one that the next unit will have."""
     known = [unit.number for unit, told in world.units.items() if not told.closed]
-    return [*known, (max(known, default=0)) % 0xFFFFFFFF + 1]
+    newest = next(reversed(world.units)).number if world.units else 0
+    return [*known, newest % 0xFFFFFFFF + 1]
 
 
 def _slot_write(world: World, number: int, epoch: int, slot: int, device: int, part: slice = slice(0, 4)) -> None:
