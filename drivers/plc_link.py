@@ -296,21 +296,25 @@ class Plc:
         return self._map.lane.read(words, self._map.lane.at(lane)) | strays
 
     def _started(self, fixed: dict[str, int], words: Sequence[int]) -> Iterator[Event]:
-        starts, agreed = fixed["starts"], (fixed["epoch"], fixed["epoch_nonce_granted"])
-        forgotten = self.epoch and agreed != (self.epoch, self._nonce)
+        """Find out whether the PLC started anew, or only granted an older request of ours that came late.
+
+        A PLC without memory grants our nonce the next epoch, as proposed. Where our nonce has a later one, somebody's
+        was granted in between, and then ours again.
+        """
+        starts, epoch, nonce = fixed["starts"], fixed["epoch"], fixed["epoch_nonce_granted"]
+        forgotten, ours = self.epoch and (epoch, nonce) != (self.epoch, self._nonce), nonce == self._nonce
         back = any(u32(words, address) < self._heads.get((r, i), 0) for r, i, _block, address in self._rings())
-        ours = agreed[1] == self._nonce
-        went_on = agreed[1] and agreed[0] > self._last_epoch + ours and starts == self._starts and not back
+        went_on = nonce and epoch > self._last_epoch + ours and starts == self._starts and not back
         if forgotten and went_on:
             self.epoch = 0
             if not ours:
                 yield EpochTaken()
-        elif self._starts is not None and (starts != self._starts or forgotten or back or agreed[0] < self._last_epoch):
+        elif self._starts is not None and (starts != self._starts or forgotten or back or epoch < self._last_epoch):
             self._heads = {(ring, index): 0 for ring, index, _block, _address in self._rings()}
             self._clock.clear()
             self._clock.add(fixed["clock_us"], *self._read_at)
             self.epoch = 0
-            lost, self._last_epoch = starts <= self._starts or agreed[0] < self._last_epoch, agreed[0]
+            lost, self._last_epoch = starts <= self._starts or epoch < self._last_epoch, epoch
             yield PlcRestarted(memory_lost=lost)
         self._starts = starts
 

@@ -5,11 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from host_box import IDENTITY, PLC_IDENTITY, SPEC
 
 from daemon.config import ModbusClient, ModbusRtu, WordOrder
 from drivers.framings import RtuFraming, TcpFraming
 from drivers.gate.plc_bank import Bank
-from drivers.gate.plc_io import Fired, Inputs, Latch, Place, PlcSpec
+from drivers.gate.plc_io import Fired, Inputs, Latch
 from drivers.gate.plc_logic import Plc as PlcProgram
 from drivers.modbus import ModbusLink
 from drivers.plc_link import (
@@ -33,20 +34,6 @@ from drivers.sim.box_fronts import RtuFront, TcpFront
 from drivers.transports import TcpTransport
 from drivers.word_order import high_first, low_first
 
-IDENTITY, PLC_IDENTITY = 0x4C570001, 0x504C4301
-SPEC = PlcSpec(
-    identity=PLC_IDENTITY,
-    device_identity=IDENTITY,
-    lanes=1,
-    stations=(Place(0, 3000), Place(1, 4800)),
-    decide=11_700,
-    release=12_400,
-    chute_eye=14_000,
-    pass_eye=14_000,
-    window=500,
-    clear=300,
-    phantom=400,
-)
 WIRINGS = ("modbus-client", "modbus-client low-first", "modbus-rtu low-first")
 BAUD, SLOWER = 921_600, 3
 STEP_NS, REST_S = 1_000_000, 0.0001

@@ -1,5 +1,8 @@
 """Rows for the recorder's unit tests: a small line's worth of permits, units and totals, and Hypothesis strategies."""
 
+import sqlite3
+from contextlib import closing
+
 from daemon.messages import AlarmRow, GapRow, PermitRow, PlcTotals, UnitRow
 from daemon.recorder.ledger import Opening
 from daemon.recorder.rows import Entry
@@ -93,3 +96,9 @@ def gap(first, last, seq=0, cause="ring overrun"):
 
 def entries(*rows, session=SESSION, batch=BATCH):
     return [Entry(session, row, batch) for row in rows]
+
+
+def look(path, sql, *values):
+    """Read the file as an inspector would, beside the recorder."""
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
+        return db.execute(sql, values).fetchall()

@@ -214,11 +214,17 @@ def test_sequence_numbers_wrap() -> None:
     assert box.lost == 0 and MailFlag.OVERRUN not in MailFlag(fields(mail)["flags"])
 
 
-def test_a_lost_result_empties_every_slot() -> None:
+def connected() -> tuple[Handshake, Bank, Mailbox]:
+    """Return a mailbox that has taken its first answer."""
     mail, bank = fresh(), Bank(MAP)
     bank.set("epoch", EPOCH)
     box = Mailbox(bank, 1)
     box.take(answer(mail))
+    return mail, bank, box
+
+
+def test_a_lost_result_empties_every_slot() -> None:
+    mail, bank, box = connected()
     give(mail, 1)
     box.take(answer(mail))
     mail.withdraw(0, 1, 0)
@@ -240,10 +246,7 @@ def test_a_mailbox_takes_nothing_from_before_its_connection() -> None:
 
 
 def test_an_entry_with_another_sequence_number_is_not_taken() -> None:
-    mail, bank = fresh(), Bank(MAP)
-    bank.set("epoch", EPOCH)
-    box = Mailbox(bank, 1)
-    box.take(answer(mail))
+    mail, bank, box = connected()
     give(mail, 1)
     words = answer(mail)
     words[MAP.result.at(0, 1) - MAP.mail.base] += DEPTH
@@ -252,10 +255,7 @@ def test_an_entry_with_another_sequence_number_is_not_taken() -> None:
 
 
 def test_a_result_is_copied_once() -> None:
-    mail, bank = fresh(), Bank(MAP)
-    bank.set("epoch", EPOCH)
-    box = Mailbox(bank, 1)
-    box.take(answer(mail))
+    mail, bank, box = connected()
     give(mail, 1)
     box.take(answer(mail))
     bank.zero(MAP.permit.at(0, 1), 4)
@@ -267,10 +267,7 @@ def test_a_result_is_copied_once() -> None:
     ("age_ms", "taken"), [(0, True), (MOST_AGE_MS, True), (MOST_AGE_MS + 1, False), (70_000, False)]
 )
 def test_an_old_permit_is_none(age_ms: int, taken: bool) -> None:
-    mail, bank = fresh(), Bank(MAP)
-    bank.set("epoch", EPOCH)
-    box = Mailbox(bank, 1)
-    box.take(answer(mail))
+    mail, bank, box = connected()
     give(mail, 1)
     box.take(answer(mail, age_ms * MS))
     assert (u32(bank.words, MAP.permit.at(0, 1)) == 1) is taken

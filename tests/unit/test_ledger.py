@@ -17,6 +17,7 @@ from ledger_rows import (
     alarm,
     entries,
     gap,
+    look,
     permit,
     totals,
     unit,
@@ -46,12 +47,6 @@ def ledger(path):
 @pytest.fixture
 def batch(ledger):
     return ledger.open_batch(OPENING, NOW)
-
-
-def look(path, sql, *values):
-    """Read the file as an inspector would, beside the recorder."""
-    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
-        return db.execute(sql, values).fetchall()
 
 
 def numbers(path, table="unit"):

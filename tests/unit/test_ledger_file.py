@@ -4,6 +4,7 @@ import sqlite3
 from contextlib import closing
 
 import pytest
+from ledger_rows import look
 
 from daemon.recorder.ledger import SCHEMA_VERSION, Ledger, LedgerError, schema_path
 
@@ -11,11 +12,6 @@ from daemon.recorder.ledger import SCHEMA_VERSION, Ledger, LedgerError, schema_p
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "ledger.sqlite"
-
-
-def look(path, sql):
-    with closing(sqlite3.connect(path)) as db:
-        return db.execute(sql).fetchall()
 
 
 def test_only_one_recorder_has_the_ledger(path):
