@@ -98,9 +98,16 @@ def _subtree(db: sqlite3.Connection, level: int, position: int) -> bytes:
     first, count = position << (level - below), 1 << (level - below)
     if not below:
         rows = db.execute("SELECT body FROM entry WHERE seq >= ? AND seq < ? ORDER BY seq", (first, first + count))
-        return subtree([leaf(body) for (body,) in rows])
+        return subtree(_whole([leaf(body) for (body,) in rows], count, level, position))
     sql = "SELECT hash FROM node WHERE level = ? AND position >= ? AND position < ? ORDER BY position"
-    return subtree([bytes(found) for (found,) in db.execute(sql, (below, first, first + count))])
+    found = [bytes(stored) for (stored,) in db.execute(sql, (below, first, first + count))]
+    return subtree(_whole(found, count, level, position))
+
+
+def _whole(found: list[bytes], count: int, level: int, position: int) -> list[bytes]:
+    if len(found) != count:
+        raise LedgerUnreadable(f"tree node {level}/{position}: {count - len(found)} of what lies under it are missing")
+    return found
 
 
 def _admit(db: sqlite3.Connection, path: Path) -> None:

@@ -104,10 +104,11 @@ class RefusedRow(msgspec.Struct, frozen=True, tag="refused_row"):
 
 
 class TableDigest(msgspec.Struct, frozen=True):
-    """The rows of a table of an older schema: how many, and the sha256 (hex) over them in order of their key."""
+    """The rows of a table of an older schema: how many, and the sha256 (hex) over these columns in order of their key."""
 
     rows: int
     digest: str
+    columns: list[str]
 
 
 class Genesis(msgspec.Struct, frozen=True, tag="genesis"):

@@ -38,13 +38,14 @@ from daemon.messages import (
     UnitRow,
     VisionFault,
 )
+from daemon.records import ArchivedRow, AuditRow, EvidenceRow
 
 MAX_BYTES = 64 * 1024
 
 Message = (
     Hello | CameraState | FrameSeen | FrameLost | FrameReady | Ring | Release | Bound | Unbound | Judged | Loaded
     | VisionFault | Arm | Resume | PermitRow | UnitRow | GapRow | AlarmRow | PlcTotals | Stored | Act | Answer | Ask
-    | Status | Report | Latches
+    | Status | Report | Latches | AuditRow | EvidenceRow | ArchivedRow
 )  # fmt: skip
 
 _encoder = msgspec.msgpack.Encoder()

@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
-from daemon.recorder.main import LEDGER
+from daemon.ledger_file import LEDGER
 from engines.errors import EngineError
 from provisioning import control, pictures, report, truth
 from provisioning.bundles import verify_directory

@@ -1,6 +1,7 @@
 """Acts on the batch: open, close, report (and the quota of a simulated station). A refusal is one line that helps."""
 
 import re
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -9,10 +10,12 @@ from daemon.config import Station
 from daemon.messages import Act, Answer, Arm, Loaded, Report
 from daemon.recorder.batch import BatchFacts, BatchRecord, BatchState, Rules, why_open
 from daemon.recorder.gather import Gather
-from daemon.recorder.ledger import Closing, Ledger, LedgerError, Opening
+from daemon.recorder.ledger import Ledger
 from daemon.recorder.reading import RUNNING
 from daemon.recorder.report import build_report, document
+from daemon.recorder.schema import LedgerError
 from daemon.recorder.wall import WallClock
+from daemon.records import AuditRow, BatchClosed, BatchOpened
 from daemon.states import State
 from daemon.units import LineMode
 
@@ -20,6 +23,8 @@ BATCH_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 NAMED_REASONS = 5
 # Reading the rows of more units would keep the line's rows waiting for longer than it allows.
 LIVE_UNITS = 10_000
+LONGEST = 1000
+BATCH_ACTS = ("batch-open", "batch-close")
 NOTHING_ARMED = Arm("", "", "", "")
 
 
@@ -57,8 +62,17 @@ class Desk:
             return NOTHING_ARMED
         return Arm(self.batch.id, self.batch.bundle, self.batch.recipe, self.batch.configuration)
 
-    def act(self, act: Act) -> Answer:
-        """Do one act, or say in one line why not."""
+    def act(self, act: Act) -> tuple[Answer, AuditRow]:
+        """Do one act, or say in one line why not; return the answer and what goes into the trail."""
+        before = self.batch.id if self.batch else ""
+        answer = self._do(act)
+        after = self.batch.id if self.batch else ""
+        new = after if answer.ok and act.kind in BATCH_ACTS else act.new
+        who, why = act.actor.strip() or "nobody", act.reason.strip() or "no reason given"
+        made = (act.kind, who, act.role, why[:LONGEST], before, new[:LONGEST], answer.ok, answer.text, act.signature)
+        return answer, AuditRow(0, time.monotonic_ns(), *made)
+
+    def _do(self, act: Act) -> Answer:
         doers: dict[str, Callable[[Act], str]] = {
             "batch-open": self._open,
             "batch-close": self._close,
@@ -67,8 +81,10 @@ class Desk:
         doer = doers.get(act.kind)
         if doer is None:
             return Answer(False, f"the recorder does not know the act {act.kind!r}: it does {', '.join(doers)}")
-        if not act.actor or not act.reason:
+        if not act.actor.strip() or not act.reason.strip():
             return Answer(False, f"{act.kind} needs a named person and a reason: give both")
+        if len(act.reason) > LONGEST:
+            return Answer(False, f"the reason has {len(act.reason)} characters: say it in {LONGEST}")
         try:
             return Answer(True, doer(act))
         except (Refused, LedgerError) as error:
@@ -111,7 +127,7 @@ class Desk:
         now = self._clock.now()
         closed = replace(batch, state=BatchState.CLOSED, closed_wall_ns=now.ns, closed_clock=now.quality.value)
         report = document(build_report(replace(facts, batch=closed)))
-        self._ledger.close_batch(batch.id, Closing(act.actor, act.reason, report), now)
+        self._ledger.close_batch(BatchClosed(0, batch.id, act.actor, act.reason, report), now)
         self.batch = None
         return f"batch {batch.id} is closed"
 
@@ -126,9 +142,10 @@ class Desk:
         rules = Rules(self._station.mode is LineMode.AUTOMATIC, self._pins.permitted_flag)
         return self._ledger.facts(batch, self._gather.unstored, rules)
 
-    def _opening(self, act: Act, loaded: Loaded) -> Opening:
+    def _opening(self, act: Act, loaded: Loaded) -> BatchOpened:
         pins = self._pins
-        return Opening(
+        return BatchOpened(
+            seq=0,
             id=act.new,
             station=pins.station,
             bundle=loaded.bundle,

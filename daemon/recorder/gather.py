@@ -10,10 +10,13 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+import msgspec
+
 from daemon.messages import AlarmRow
-from daemon.recorder.ledger import Ledger, LedgerUnwritable
-from daemon.recorder.rows import Entry, Refusal
+from daemon.recorder.ledger import RECORDER, Ledger, LedgerUnwritable
+from daemon.recorder.rows import Received, Refusal
 from daemon.recorder.wall import WallClock
+from daemon.records import AuditRow
 from daemon.units import UnitId
 
 MAX_ROWS = 4096
@@ -31,11 +34,12 @@ class Trouble(enum.StrEnum):
     OTHER_BUNDLE = "BUNDLE_NOT_ARMED"
     OTHER_BATCH = "ROW_OF_ANOTHER_BATCH"
     SKIPPED = "ROW_NUMBER_SKIPPED"
+    UNSIGNED = "TRAIL_NOT_SIGNED"
 
 
 @dataclass(frozen=True, slots=True)
 class Watermark:
-    """Sequence numbers of one life of line that are stored: all up to `value`, and `beyond` it after a hole."""
+    """Sequence numbers of one life of a process that are stored: all up to `value`, and `beyond` it after a hole."""
 
     value: int = 0
     beyond: frozenset[int] = frozenset()
@@ -50,18 +54,18 @@ class Watermark:
 
 
 class Gather:
-    """Rows that are not durable yet, and how far each life of line is acknowledged. Owned by the recorder's loop."""
+    """Rows that are not durable yet, and how far each life of a process is acknowledged. The loop owns it."""
 
     def __init__(self, ledger: Ledger, clock: WallClock, session: int, group_ns: int) -> None:
         self._ledger = ledger
         self._clock = clock
         self._session = session
         self._group_ns = group_ns
-        self._rows: list[Entry] = []
+        self._rows: list[Received] = []
         self._marks: dict[int, Watermark] = {}
         self._known: dict[int, int] = {}
         self._skipped: set[int] = set()
-        self._alarm_seq = 0
+        self._own_seq = 0
         self._due_ns = 0
         self.failure = ""
 
@@ -85,14 +89,20 @@ class Gather:
         self._known[session] = self._ledger.acknowledged(session)
         self._marks.pop(session, None)
 
-    def add(self, entry: Entry) -> None:
-        self._rows.append(entry)
+    def add(self, received: Received) -> None:
+        self._rows.append(received)
 
     def alarm(self, code: Trouble, text: str, batch: str, unit: UnitId | None = None) -> None:
         """Add an alarm of the recorder's own to the rows."""
-        self._alarm_seq += 1
-        row = AlarmRow(self._alarm_seq, time.monotonic_ns(), code.value, text, "", unit)
-        self.add(Entry(self._session, row, batch, "recorder"))
+        self._own_seq += 1
+        row = AlarmRow(self._own_seq, time.monotonic_ns(), code.value, text, "", unit)
+        self.add(Received(self._session, row, batch, RECORDER))
+
+    def audit(self, row: AuditRow, batch: str) -> None:
+        """Add an act or event of the recorder's own to the rows."""
+        self._own_seq += 1
+        numbered = msgspec.structs.replace(row, seq=self._own_seq)
+        self.add(Received(self._session, numbered, batch, RECORDER))
 
     def wait_ns(self, now_ns: int) -> int | None:
         """Return how long until a transaction is due, None when nothing is gathered."""
@@ -125,23 +135,27 @@ class Gather:
                 acknowledged |= self.commit(now_ns)
         return acknowledged
 
-    def _alarm_after(self, rows: list[Entry], refusals: list[Refusal], marks: dict[int, Watermark]) -> None:
+    def _alarm_after(self, rows: list[Received], refusals: list[Refusal], marks: dict[int, Watermark]) -> None:
         for refusal in refusals:
-            self.alarm(Trouble.REFUSED, refusal.why, refusal.entry.batch, getattr(refusal.entry.row, "unit", None))
+            self.alarm(
+                Trouble.REFUSED, refusal.why, refusal.received.batch, getattr(refusal.received.row, "unit", None)
+            )
         for session in (session for session, mark in marks.items() if mark.beyond and session not in self._skipped):
             self._skipped.add(session)
             self.alarm(
-                Trouble.SKIPPED, f"row {marks[session].value + 1} of line never came: restart line", rows[0].batch
+                Trouble.SKIPPED,
+                f"row {marks[session].value + 1} of {rows[0].origin} never came: restart it",
+                rows[0].batch,
             )
         if self.failure:
             self.failure = ""
             self.alarm(Trouble.WRITTEN_AGAIN, f"{len(rows)} rows that waited are stored", rows[0].batch)
 
-    def _advanced(self, rows: list[Entry]) -> dict[int, Watermark]:
+    def _advanced(self, rows: list[Received]) -> dict[int, Watermark]:
         seqs: dict[int, list[int]] = {}
-        for entry in rows:
-            if entry.origin == "line":
-                seqs.setdefault(entry.session, []).append(entry.row.seq)
+        for received in rows:
+            if received.origin != RECORDER:
+                seqs.setdefault(received.session, []).append(received.row.seq)
         return {session: self._begun(session, found[0]).advance(found) for session, found in seqs.items()}
 
     def _begun(self, session: int, first: int) -> Watermark:

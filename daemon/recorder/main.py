@@ -14,8 +14,9 @@ from pathlib import Path
 
 import msgspec
 
-from daemon import config, notify
+from daemon import config, ledger_file, notify
 from daemon.config import ConfigError, Station
+from daemon.ledger_file import LEDGER, LedgerUnreadable
 from daemon.messages import (
     PROTO,
     Act,
@@ -33,19 +34,32 @@ from daemon.messages import (
 )
 from daemon.recorder.desk import Desk, Pins
 from daemon.recorder.gather import Gather, Trouble
-from daemon.recorder.ledger import Ledger, LedgerError
-from daemon.recorder.rows import Entry, Row
+from daemon.recorder.heads import Heads
+from daemon.recorder.ledger import Ledger
+from daemon.recorder.notary import Notary, device_key, open_trail
+from daemon.recorder.rows import Received
+from daemon.recorder.schema import LedgerError
+from daemon.recorder.verify import TrailBroken
 from daemon.recorder.wall import WallClock
+from daemon.records import ArchivedRow, AuditRow, EvidenceRow, LineRow
 from daemon.wire import Listener, Message, Peer, PeerGone, WireError, encode
 from drivers.registers import load_map
+from signing.chain import origin
+from signing.errors import SigningError
 
 EXIT_CONFIG = 78
 SOCKET = "recorder.sock"
-LEDGER = "ledger.sqlite"
 TICK_S = 0.1
 BURST = 128
 LARGEST_SESSION = 0xFFFFFFFF
 ASKERS = ("cli", "gateway")
+# Who may send which rows; all of them are numbered, sent again until stored, and never answered otherwise.
+ROWS = {
+    "line": (UnitRow, PermitRow, GapRow, AlarmRow, PlcTotals, AuditRow),
+    "vision": (EvidenceRow,),
+    "uplink": (ArchivedRow,),
+}
+SentRow = LineRow | AuditRow | EvidenceRow | ArchivedRow
 
 
 @dataclass(slots=True, eq=False)
@@ -61,13 +75,14 @@ class Connection:
 class Recorder:
     """The loop. Sockets in, ledger out; everything it decides is in desk.py, gather.py and batch.py."""
 
-    def __init__(self, station: Station, ledger: Ledger, pins: Pins, listener: Listener) -> None:
+    def __init__(self, station: Station, ledger: Ledger, pins: Pins, listener: Listener, heads: Heads) -> None:
         clock = WallClock()
         self._session = secrets.randbits(32)
         self._hello = Hello(PROTO, "recorder", station.name, self._session)
         self._ledger = ledger
         self._gather = Gather(ledger, clock, self._session, int(station.recorder.group_ms * 1e6))
         self._desk = Desk(station, pins, ledger, self._gather, clock)
+        self._notary = Notary(ledger, self._gather, clock, heads)
         self._listener = listener
         self._selector = selectors.DefaultSelector()
         self._selector.register(listener, selectors.EVENT_READ, None)
@@ -80,13 +95,16 @@ class Recorder:
         """Serve until `stop` (a file descriptor) becomes readable, then write what is gathered."""
         self._selector.register(stop, selectors.EVENT_READ, stop)
         stopping = False
+        self._notary.opened(self._desk.arm.batch)
         while not stopping:
             for key, _ in self._selector.select(self._timeout_s()):
                 stopping |= key.data == stop
                 self._serve(key.data)
             self._commit_when_due()
             self._watchdog.advanced()
+        self._notary.closed(self._desk.arm.batch)
         self._acknowledge(self._gather.flush(time.monotonic_ns()))
+        self._notary.close(self._desk.arm.batch)
         if self._gather.unstored:
             _say(f"{self._gather.unstored} rows are not stored and not acknowledged: line sends them again")
 
@@ -109,7 +127,7 @@ class Recorder:
 
     def _read(self, connection: Connection) -> None:
         for _ in range(BURST):
-            if connection not in self._connections or (connection.process == "line" and self._gather.full):
+            if connection not in self._connections or (connection.process in ROWS and self._gather.full):
                 return
             try:
                 message = connection.peer.receive()
@@ -124,7 +142,7 @@ class Recorder:
         try:
             if isinstance(message, Hello):
                 self._greet(connection, message)
-            elif isinstance(message, UnitRow | PermitRow | GapRow | AlarmRow | PlcTotals):
+            elif isinstance(message, SentRow):
                 self._row(connection, message)
             elif isinstance(message, Loaded):
                 self._remember(connection, message)
@@ -144,30 +162,40 @@ class Recorder:
             )
         if connection.process or not 0 <= hello.session <= LARGEST_SESSION:
             raise WireError(f"a second Hello, or session {hello.session} out of range")
+        if hello.process in ROWS and hello.session in self._others(hello.process):
+            raise WireError(f"session {hello.session} is another process's: restart {hello.process}")
         for older in [c for c in self._connections if c.process == hello.process and c.process not in ASKERS]:
             self._drop(older, PeerGone(f"a newer {hello.process} connected"))
         connection.process, connection.session = hello.process, hello.session
         connection.peer.process, connection.peer.name = hello.process, hello.name
         connection.peer.send(self._hello)
+        if hello.process in ROWS:
+            self._acknowledge(self._gather.flush(time.monotonic_ns()))
+            self._gather.begin(connection.session)
         if hello.process == "line":
             self._resume(connection)
         elif hello.process == "vision":
             connection.peer.send(self._desk.arm)
 
+    def _others(self, process: str) -> set[int]:
+        """Sessions of the other processes that send rows: a mark must be of one of them alone."""
+        return {c.session for c in self._connections if c.process in ROWS and c.process != process}
+
     def _resume(self, connection: Connection) -> None:
-        self._acknowledge(self._gather.flush(time.monotonic_ns()))
-        self._gather.begin(connection.session)
         connection.peer.send(_fitting(self._ledger.resume()))
         connection.peer.send(self._desk.arm)
         self._desk.line_present = True
 
-    def _row(self, connection: Connection, row: Row) -> None:
-        _expect(connection, "line", row)
+    def _row(self, connection: Connection, row: SentRow) -> None:
+        if not isinstance(row, ROWS.get(connection.process, ())):
+            raise WireError(
+                f"{connection.process or 'a peer without Hello'} sent {type(row).__name__}: not its to send"
+            )
         batch = self._desk.arm.batch
         if isinstance(row, UnitRow) and row.batch != batch and row.batch not in self._odd_batches:
             self._odd_batches.add(row.batch)
             self._alarm(Trouble.OTHER_BATCH, f"unit {row.unit} is of batch {row.batch!r}, open is {batch!r}")
-        self._gather.add(Entry(connection.session, row, batch))
+        self._gather.add(Received(connection.session, row, batch, connection.process))
 
     def _remember(self, connection: Connection, loaded: Loaded) -> None:
         _expect(connection, "vision", loaded)
@@ -188,8 +216,11 @@ class Recorder:
             return
         armed = self._desk.arm
         self._acknowledge(self._gather.flush(time.monotonic_ns()))
-        answer = self._desk.act(message)
+        answer, told = self._desk.act(message)
+        self._gather.audit(told, armed.batch or self._desk.arm.batch)
+        self._acknowledge(self._gather.flush(time.monotonic_ns()))
         if self._desk.arm != armed:
+            self._notary.witness(time.monotonic_ns())
             self._arm()
         connection.peer.send(answer)
 
@@ -203,19 +234,20 @@ class Recorder:
         if self._gather.wait_ns(now) == 0:
             self._acknowledge(self._gather.commit(now))
         self._hold_or_read()
+        self._notary.tick(now, self._desk.arm.batch)
         if self._gather.failure != self._failure:
             self._failure = self._gather.failure
             _say(self._failure or "the ledger is written again")
             notify.status(self._failure or "recording")
 
     def _acknowledge(self, acknowledged: Mapping[int, int]) -> None:
-        for connection in [c for c in self._connections if c.process == "line"]:
+        for connection in [c for c in self._connections if c.process in ROWS]:
             if mark := acknowledged.get(connection.session):
                 with self._dropping(connection):
                     connection.peer.send(Stored(mark))
 
     def _hold_or_read(self) -> None:
-        for connection in [c for c in self._connections if c.process == "line" and c.paused != self._gather.full]:
+        for connection in [c for c in self._connections if c.process in ROWS and c.paused != self._gather.full]:
             connection.paused = self._gather.full
             if connection.paused:
                 self._selector.unregister(connection.peer)
@@ -250,30 +282,40 @@ class Recorder:
 
 def main(station_path: Path) -> int:
     """Run the recorder of a station until SIGTERM; return the exit status (78: it cannot start as configured)."""
+    with contextlib.ExitStack() as opened:
+        try:
+            recorder = _open(station_path, opened)
+        except (ConfigError, LedgerError, TrailBroken, LedgerUnreadable, SigningError, OSError) as error:
+            _say(str(error))
+            return EXIT_CONFIG
+        with _stop_signal() as stop:
+            notify.ready("recording")
+            recorder.run(stop)
+            notify.stopping("stopped")
+    return 0
+
+
+def _open(station_path: Path, opened: contextlib.ExitStack) -> Recorder:
+    """Check everything that the recorder stands on, the trail last, and listen."""
+    station, state = config.load(station_path), config.state_dir()
+    registers = load_map()
+    pins = Pins(config.digest(station_path), registers.digest, config.release(), registers.flags["permitted"])
+    key = opened.enter_context(contextlib.closing(device_key(station, state)))
+    ledger = opened.enter_context(contextlib.closing(Ledger(state / LEDGER)))
     try:
-        station = config.load(station_path)
-        registers = load_map()
-        pins = Pins(config.digest(station_path), registers.digest, config.release(), registers.flags["permitted"])
-        ledger = Ledger(config.state_dir() / LEDGER)
-    except (ConfigError, LedgerError, OSError) as error:
-        _say(str(error))
-        return EXIT_CONFIG
-    with contextlib.closing(ledger):
-        return _serve(station, ledger, pins)
-
-
-def _serve(station: Station, ledger: Ledger, pins: Pins) -> int:
+        open_trail(ledger, state, station, key)
+    except TrailBroken as error:
+        raise TrailBroken(f"{state / LEDGER}: {error}; keep the file, see `linewarden audit verify`") from error
     try:
         listener = Listener(config.runtime_dir() / SOCKET)
-    except (ConfigError, OSError) as error:
-        _say(f"{SOCKET}: {error}; check the runtime directory")
-        return EXIT_CONFIG
-    recorder = Recorder(station, ledger, pins, listener)
-    with contextlib.closing(listener), contextlib.closing(recorder), _stop_signal() as stop:
-        notify.ready("recording")
-        recorder.run(stop)
-        notify.stopping("stopped")
-    return 0
+    except OSError as error:
+        raise ConfigError(f"{SOCKET}: {error}; check the runtime directory") from error
+    opened.enter_context(contextlib.closing(listener))
+    signed = max((head.size for head in ledger_file.checkpoints(ledger.database)), default=0)
+    heads = Heads(key, origin(station.name, station.identity), signed)
+    recorder = Recorder(station, ledger, pins, listener, heads)
+    opened.enter_context(contextlib.closing(recorder))
+    return recorder
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """What the recorder reads from the ledger: the open batch, what `line` needs after a restart, facts for the report."""
 
 import sqlite3
+from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,7 +31,7 @@ LONGEST_TALLY = 100
 BATCH = """SELECT id, state, bundle, recipe, bundle_name, recipe_name, configuration, actor, reason,
   opened_wall_ns, opened_clock, closed_wall_ns, closed_clock FROM batch"""
 PERMITS = """SELECT p.epoch, p.lane, p.number, p.batch, p.configuration, p.verdict, p.bundle, p.views, p.created_ns,
-  p.last_edge_ns, p.frame_ns, p.inferred_ns, p.inference_ns, p.judged_ns, p.permit_ns, p.closed_ns
+  p.last_edge_ns, p.frame_ns, p.inferred_ns, p.inference_ns, p.judged_ns, p.permit_ns, p.closed_ns, p.entry
 FROM permit AS p LEFT JOIN unit AS u USING (epoch, lane, number)
 WHERE p.batch = ? AND u.number IS NULL ORDER BY p.rowid"""
 LANES = """SELECT epoch, lane FROM unit WHERE batch = :batch UNION SELECT epoch, lane FROM permit WHERE batch = :batch
@@ -62,8 +63,11 @@ WHERE u.batch = :batch AND u.outcome = 'accepted' AND (u.configuration <> :confi
   OR ifnull(p.configuration, :configuration) <> :configuration OR ifnull(p.bundle, :bundle) <> :bundle)"""
 RECORDED = "SELECT epoch, lane, number FROM unit ORDER BY rowid DESC LIMIT ?"
 STATE = "SELECT state FROM alarm WHERE batch = ? AND code = 'STATE' ORDER BY rowid DESC LIMIT 1"
-REVOKED = """SELECT coalesce(max(at_ns), 0) FROM alarm WHERE batch = ?
-AND code IN ('CAMERA_UNSYNCED', 'TOO_CLOSE', 'ESCAPED', 'PERMITS_REVOKED')"""
+REVOKED = """SELECT entry, max(at_ns) FROM alarm WHERE batch = ?
+AND code IN ('CAMERA_UNSYNCED', 'TOO_CLOSE', 'ESCAPED', 'PERMITS_REVOKED') GROUP BY entry"""
+BOOTS = """SELECT entry FROM (SELECT entry, new, lag(new) OVER (ORDER BY entry) AS before FROM audit
+WHERE what = 'trail-open') WHERE new IS NOT before ORDER BY entry"""
+EVENT = "SELECT what, new FROM audit WHERE what IN ('trail-open', 'trail-close') ORDER BY entry DESC LIMIT 1"
 RUNNING = frozenset(state.name for state in (*states.RUNNING, states.State.STOPPING, states.State.COMPLETING))
 ABORTED = """SELECT state FROM alarm WHERE code = 'RESET' OR (code = 'STATE' AND state IN ('ABORTED', 'EXECUTE'))
 ORDER BY rowid DESC LIMIT 1"""
@@ -102,7 +106,8 @@ def resume(db: sqlite3.Connection) -> Resume:
     """Return what a line that connects has to know; without an open batch only the newest epoch.
 
     A permit older than the last alarm that made the line take permits back does not count for a restarted line: whether
-    the revocation reached the PLC is not known. `running` is False after a stop or an abort: a person starts again.
+    the revocation reached the PLC is not known. Monotonic times are compared within one boot of this computer only.
+    `running` is False after a stop or an abort: a person starts again.
     `recorded` are the newest rows of any batch: more than the PLC's ring of closed units holds.
     """
     found = db.execute("SELECT id, since_epoch FROM batch WHERE state = 'open'").fetchone()
@@ -112,8 +117,15 @@ def resume(db: sqlite3.Connection) -> Resume:
     newest = [UnitId(*row) for row in db.execute(RECORDED, (RESUMED_UNITS,))]
     state = line_state(db, name)
     running = state in RUNNING
-    (revoked_ns,) = db.execute(REVOKED, (name,)).fetchone()
-    permits = [row for row in permits_without_unit(db, name) if row.stages.permit_ns > revoked_ns]
+    boots = [entry for (entry,) in db.execute(BOOTS)]
+    revoked = max(
+        ((bisect_right(boots, entry), at_ns) for entry, at_ns in db.execute(REVOKED, (name,))), default=(0, 0)
+    )
+    permits = [
+        permit
+        for permit, entry in _permits(db, name)
+        if (bisect_right(boots, entry), permit.stages.permit_ns) > revoked
+    ]
     missing, permitted = without_row(db, name)
     totals = [PlcTotals(*row) for row in db.execute(NEWEST, {"batch": name})]
     return Resume(last_epoch(db), permits, since, newest, running, state, missing, permitted, totals, owed(db, name))
@@ -161,7 +173,18 @@ def acknowledged(db: sqlite3.Connection, session: int) -> int:
 
 def permits_without_unit(db: sqlite3.Connection, name: str) -> list[PermitRow]:
     """Return the permits of a batch whose unit has no row, oldest first."""
-    return [permit_row(row) for row in db.execute(PERMITS, (name,))]
+    return [permit for permit, _ in _permits(db, name)]
+
+
+def last_event(db: sqlite3.Connection) -> tuple[str, str]:
+    """Return (kind, boot id) of the newest opening or closing of the trail, empty when there is none."""
+    found = db.execute(EVENT).fetchone()
+    return (str(found[0]), str(found[1])) if found else ("", "")
+
+
+def _permits(db: sqlite3.Connection, name: str) -> list[tuple[PermitRow, int]]:
+    """Return the permits of a batch whose unit has no row, oldest first, each with its entry."""
+    return [(permit_row(row), entry) for *row, entry in db.execute(PERMITS, (name,))]
 
 
 def stored_unit(db: sqlite3.Connection, unit: UnitId) -> tuple[bytes, str]:

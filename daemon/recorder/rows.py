@@ -1,6 +1,8 @@
-"""Messages of `line` as rows of the ledger: digests, column values, and when a second row agrees with a stored one."""
+"""Messages as rows of the ledger: digests, column values, and when a second row agrees with a stored one."""
 
 import hashlib
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,9 +10,9 @@ import msgspec
 
 from daemon.messages import AlarmRow, GapRow, PermitRow, PlcTotals, UnitRow
 from daemon.recorder.batch import RELEASED
+from daemon.records import ArchivedRow, AuditRow, BatchOpened, EvidenceRow, Row
 from daemon.units import JudgedView, Outcome, Stages, UnitId, Verdict
 
-Row = PermitRow | UnitRow | GapRow | AlarmRow | PlcTotals
 Values = tuple[Any, ...]
 
 STAGES = tuple(field.name for field in msgspec.structs.fields(Stages))
@@ -23,8 +25,8 @@ _views = msgspec.json.Decoder(list[JudgedView])
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """One received row: from which life of line (or the recorder's own), while which batch was open."""
+class Received:
+    """One received row: from which process and life (or the recorder's own), while which batch was open."""
 
     session: int
     row: Row
@@ -36,7 +38,7 @@ class Entry:
 class Refusal:
     """A row that contradicts the ledger and was kept in `conflict`."""
 
-    entry: Entry
+    received: Received
     why: str
 
 
@@ -81,18 +83,18 @@ def permit_row(values: Values) -> PermitRow:
     return PermitRow(0, unit, batch, configuration, Verdict(verdict), judged, bundle, Stages(*stages))
 
 
-def alarm_values(entry: Entry, row: AlarmRow) -> Values:
+def alarm_values(received: Received, row: AlarmRow) -> Values:
     """Columns origin … batch of table alarm."""
     unit = msgspec.structs.astuple(row.unit) if row.unit else (None, None, None)
-    return (entry.origin, entry.session, row.seq, row.at_ns, row.code, row.text, row.state, *unit, entry.batch)
+    return (received.origin, received.session, row.seq, row.at_ns, row.code, row.text, row.state, *unit, received.batch)
 
 
-def gap_values(entry: Entry, row: GapRow) -> Values:
+def gap_values(received: Received, row: GapRow) -> Values:
     """Columns session … batch of table gap."""
-    return (entry.session, row.seq, row.epoch, row.lane, row.first, row.last, row.cause, entry.batch)
+    return (received.session, row.seq, row.epoch, row.lane, row.first, row.last, row.cause, received.batch)
 
 
-def totals_values(entry: Entry, row: PlcTotals) -> Values:
+def totals_values(received: Received, row: PlcTotals) -> Values:
     """Columns batch … diverted_before of table plc_totals.
 
     What the epoch counted before the batch is its count less the batch's own numbers; the smallest found is kept,
@@ -101,12 +103,40 @@ def totals_values(entry: Entry, row: PlcTotals) -> Values:
     known = row.last - row.first + 1 if row.first else 0
     before = (row.created - known, row.passed, row.diverted) if row.created > known else (0, 0, 0)
     counts = (row.created, row.passed, row.diverted, row.first, row.last)
-    return (entry.batch, row.epoch, row.lane, entry.session, row.seq, *counts, *before)
+    return (received.batch, row.epoch, row.lane, received.session, row.seq, *counts, *before)
+
+
+def audit_values(received: Received, row: AuditRow) -> Values:
+    """Columns origin … batch of table audit."""
+    act = (row.what, row.who, row.role, row.why, row.old, row.new, row.signature, int(row.done), row.answer)
+    return (received.origin, received.session, row.seq, row.at_ns, *act, received.batch)
+
+
+def evidence_values(received: Received, row: EvidenceRow) -> Values:
+    """Columns epoch … seq of table evidence."""
+    view = (row.view.camera, row.view.region, row.view.shot)
+    image = (row.digest, row.state.value, row.why, row.bytes, received.batch)
+    return (*msgspec.structs.astuple(row.unit), *view, *image, received.session, row.seq)
+
+
+def archived_values(row: ArchivedRow) -> Values:
+    """Columns target … root of table archived."""
+    return (row.target, row.size, row.images, row.root)
+
+
+def opened_values(row: BatchOpened) -> Values:
+    """Columns id … since_epoch of table batch, in the order of the struct."""
+    return msgspec.structs.astuple(row)[1:]
 
 
 def fits(values: Values) -> bool:
     """True when every integer can be a column."""
     return all(SMALLEST <= value <= LARGEST for value in values if isinstance(value, int))
+
+
+def finite(views: Sequence[JudgedView]) -> bool:
+    """True when every score can be written down as a number."""
+    return all(math.isfinite(score) for view in views for score in view.scores.values())
 
 
 def agrees(row: Row, stored_outcome: str) -> bool:

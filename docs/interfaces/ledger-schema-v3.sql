@@ -75,7 +75,8 @@ CREATE TABLE archived (
   size INTEGER NOT NULL,
   images INTEGER NOT NULL,
   root TEXT NOT NULL,
-  recorded_wall_ns INTEGER NOT NULL, clock TEXT NOT NULL
+  recorded_wall_ns INTEGER NOT NULL, clock TEXT NOT NULL,
+  UNIQUE (target, size)
 ) STRICT;
 
 ALTER TABLE permit ADD COLUMN entry INTEGER NOT NULL DEFAULT 0;
@@ -107,5 +108,10 @@ CREATE TRIGGER evidence_no_update BEFORE UPDATE ON evidence BEGIN SELECT RAISE(A
 CREATE TRIGGER evidence_no_delete BEFORE DELETE ON evidence BEGIN SELECT RAISE(ABORT, 'evidence is append-only'); END;
 CREATE TRIGGER archived_no_update BEFORE UPDATE ON archived BEGIN SELECT RAISE(ABORT, 'archived is append-only'); END;
 CREATE TRIGGER archived_no_delete BEFORE DELETE ON archived BEGIN SELECT RAISE(ABORT, 'archived is append-only'); END;
+
+-- For questions years later (linewarden trace): what was found wrong, what rang, who acted.
+CREATE INDEX unit_defect ON unit (defect, batch, outcome) WHERE defect <> '';
+CREATE INDEX alarm_code ON alarm (code, batch);
+CREATE INDEX audit_who ON audit (who, batch);
 
 PRAGMA user_version = 3;

@@ -19,6 +19,8 @@ from daemon.units import Channel, FrameKey, JudgedView, Outcome, Reason, Stages,
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT_S = 20.0
+# No two processes are given the same session.
+SESSIONS = {"vision": 1_000_000, "uplink": 2_000_000}
 LOADED = Loaded("b" * 64, "r" * 64, "vials", "2R", [ViewKey("side")], 120.0, 10.0, 20.0, 200.0)
 
 STATION = """
@@ -47,6 +49,8 @@ height = 1024
 bundle = "bundle"
 recipe = "recipe"
 trust = "trust"
+[recorder]
+key = "development"
 """
 
 
@@ -105,7 +109,7 @@ class Talker:
     """A peer of the recorder. `replies` keeps what came besides what is waited for."""
 
     def __init__(self, path: Path, process: str, session: int = 1) -> None:
-        hello = Hello(messages.PROTO, process, process, session)
+        hello = Hello(messages.PROTO, process, process, session + SESSIONS.get(process, 0))
         found: list[wire.Peer | None] = [None]
         until(lambda: found.append(wire.connect(path, hello)) or found[-1] is not None, "the recorder does not listen")
         self.peer = found[-1]

@@ -4,8 +4,8 @@ import sqlite3
 from contextlib import closing
 
 from daemon.messages import AlarmRow, GapRow, PermitRow, PlcTotals, UnitRow
-from daemon.recorder.ledger import Opening
-from daemon.recorder.rows import Entry
+from daemon.records import BatchOpened
+from daemon.recorder.rows import Received
 from daemon.recorder.wall import ClockQuality, WallTime
 from daemon.units import Channel, FrameKey, JudgedView, Outcome, Reason, Stages, UnitId, Verdict, ViewKey
 
@@ -15,7 +15,8 @@ CONFIGURATION = "c" * 64
 BUNDLE = "b" * 64
 NOW = WallTime(1_795_000_000_123_456_789, ClockQuality.UNSYNCHRONISED)
 
-OPENING = Opening(
+OPENING = BatchOpened(
+    seq=0,
     id=BATCH,
     station="s" * 64,
     bundle=BUNDLE,
@@ -95,7 +96,7 @@ def gap(first, last, seq=0, cause="ring overrun"):
 
 
 def entries(*rows, session=SESSION, batch=BATCH):
-    return [Entry(session, row, batch) for row in rows]
+    return [Received(session, row, batch) for row in rows]
 
 
 def look(path, sql, *values):

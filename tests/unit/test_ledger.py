@@ -26,8 +26,10 @@ from ledger_rows import (
 
 from daemon.messages import AlarmRow, PlcTotals, Resume
 from daemon.recorder.batch import Rules, Run, Totals, why_open
-from daemon.recorder.ledger import Closing, Ledger, LedgerError, LedgerUnwritable
-from daemon.recorder.rows import Entry
+from daemon.recorder.ledger import Ledger, LedgerUnwritable
+from daemon.recorder.rows import Received
+from daemon.recorder.schema import LedgerError
+from daemon.records import BatchClosed
 from daemon.units import Outcome, Reason, UnitId, Verdict
 
 RULES = Rules(automatic=True, permitted_flag=1)
@@ -63,7 +65,7 @@ def write(ledger, *rows):
 
 def test_a_new_ledger_is_durable_and_named(ledger, path):
     assert look(path, "PRAGMA application_id") == [(0x4C575244,)]
-    assert look(path, "PRAGMA user_version") == [(2,)]
+    assert look(path, "PRAGMA user_version") == [(3,)]
     assert look(path, "PRAGMA journal_mode") == [("wal",)]
     assert ledger._db.execute("PRAGMA synchronous").fetchone() == (2,)
 
@@ -107,7 +109,7 @@ def test_a_row_that_contradicts_is_refused_and_kept_aside(ledger, path, first, s
     write(ledger, first)
     before = look(path, "SELECT outcome, encoder FROM unit"), look(path, "SELECT verdict FROM permit")
     (refusal,) = write(ledger, second)
-    assert refusal.entry.row == second
+    assert refusal.received.row == second
     assert before == (look(path, "SELECT outcome, encoder FROM unit"), look(path, "SELECT verdict FROM permit"))
     write(ledger, second)
     assert len(look(path, "SELECT why FROM conflict")) == 1
@@ -151,11 +153,11 @@ def test_rows_cannot_be_changed_or_deleted(ledger, path, table):
 
 
 def test_a_batch_closes_once_and_never_changes(ledger, batch, path):
-    ledger.close_batch(BATCH, Closing("a.person", "done", "{}"), NOW)
+    ledger.close_batch(BatchClosed(0, BATCH, "a.person", "done", "{}"), NOW)
     assert ledger.current_batch() is None
     assert ledger.last_report() == "{}"
     with pytest.raises(LedgerError, match="not open"):
-        ledger.close_batch(BATCH, Closing("a.person", "again", "{}"), NOW)
+        ledger.close_batch(BatchClosed(0, BATCH, "a.person", "again", "{}"), NOW)
     with pytest.raises(LedgerError, match="already on record"):
         ledger.open_batch(OPENING, NOW)
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
@@ -181,7 +183,7 @@ def test_numbers_without_a_row_are_named_and_those_with_a_permit_counted(ledger,
 def test_the_newest_totals_win(ledger, path):
     write(ledger, totals(5, 5, seq=8))
     write(ledger, totals(4, 4, seq=7))
-    ledger.store([Entry(SESSION + 1, totals(6, 5, seq=1), BATCH)], {}, NOW)
+    ledger.store([Received(SESSION + 1, totals(6, 5, seq=1), BATCH)], {}, NOW)
     assert look(path, "SELECT created, passed, diverted FROM plc_totals") == [(6, 5, 1)]
 
 
@@ -298,8 +300,8 @@ def test_a_unit_that_the_legacy_inspection_passed_needs_no_verdict_of_ours(ledge
 def test_a_second_batch_in_the_same_epoch_counts_its_own_units_only(ledger, batch, path):
     """The PLC counts on from the first batch; a unit may be counted a moment before its number is read."""
     write(ledger, permit(1), unit(1), unit(2, outcome=Outcome.REJECTED), totals(2, 1))
-    ledger.close_batch(BATCH, Closing("a.person", "done", "{}"), NOW)
-    second = ledger.open_batch(replace(OPENING, id="B-2"), NOW)
+    ledger.close_batch(BatchClosed(0, BATCH, "a.person", "done", "{}"), NOW)
+    second = ledger.open_batch(msgspec.structs.replace(OPENING, id="B-2"), NOW)
     assert ledger.resume() == Resume(1, [], 1, [UnitId(1, 0, 2), UnitId(1, 0, 1)], False)
     rows = [msgspec.structs.replace(row, batch="B-2") for row in (permit(3), unit(3))]
     counts = [(3, 1, 0, 0), (3, 1, 3, 3), (3, 2, 3, 3)]

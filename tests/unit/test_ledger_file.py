@@ -6,7 +6,9 @@ from contextlib import closing
 import pytest
 from ledger_rows import look
 
-from daemon.recorder.ledger import SCHEMA_VERSION, Ledger, LedgerError, schema_path
+from daemon.ledger_file import SCHEMA_VERSION
+from daemon.recorder.ledger import Ledger
+from daemon.recorder.schema import LedgerError, schema_path
 
 
 @pytest.fixture
@@ -23,7 +25,7 @@ def test_only_one_recorder_has_the_ledger(path):
     ("sql", "complaint"),
     [
         ("CREATE TABLE other (x)", "not a Linewarden ledger"),
-        ("PRAGMA application_id = 1280791108; PRAGMA user_version = 3; CREATE TABLE t (x)", "schema version 3"),
+        ("PRAGMA application_id = 1280791108; PRAGMA user_version = 4; CREATE TABLE t (x)", "schema version 4"),
     ],
 )
 def test_a_foreign_or_newer_file_is_refused(path, sql, complaint):
@@ -46,11 +48,11 @@ def test_a_ledger_of_version_1_is_carried_on(path):
 def test_a_step_that_cannot_be_written_leaves_the_ledger_as_it_was(path, monkeypatch):
     with closing(sqlite3.connect(path)) as db:
         db.executescript(schema_path(1).read_text())
-    monkeypatch.setattr("daemon.recorder.ledger.BUSY_MS", 10)
+    monkeypatch.setattr("daemon.recorder.schema.BUSY_MS", 10)
     with closing(sqlite3.connect(path)) as other:
         other.execute("PRAGMA journal_mode = WAL")
         other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(LedgerError, match=r"schema 2 not written .*start again"):
+        with pytest.raises(LedgerError, match=r"schema 3 not written .*start again"):
             Ledger(path)
     assert look(path, "PRAGMA user_version") == [(1,)]
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 from ledger_rows import BATCH, NOW, OPENING, entries, unit
 
@@ -17,8 +17,9 @@ from daemon.messages import Act, AlarmRow
 from daemon.recorder.desk import Desk as Recorder
 from daemon.recorder.desk import Pins
 from daemon.recorder.gather import Gather
-from daemon.recorder.ledger import Closing, Ledger
+from daemon.recorder.ledger import Ledger
 from daemon.recorder.wall import WallClock
+from daemon.records import BatchClosed
 from daemon.states import Mode, State
 from daemon.units import Outcome, UnitId
 from drivers.registers import load_map
@@ -176,10 +177,10 @@ def test_another_recipe_than_that_which_ran_last_begins_with_the_empty_line_run(
     lives.run()
     lives.act("stop")
     lives.turn(times=8)
-    lives.ledger.close_batch(BATCH, Closing("ann", "done", "{}"), NOW)
+    lives.ledger.close_batch(BatchClosed(0, BATCH, "ann", "done", "{}"), NOW)
     lives.restart()
     assert not lives.oversight.clearance.pending
-    lives.ledger.open_batch(replace(OPENING, id="B-2", recipe="q" * 64), NOW)
+    lives.ledger.open_batch(msgspec.structs.replace(OPENING, id="B-2", recipe="q" * 64), NOW)
     lives.restart()
     assert lives.oversight.clearance.pending
     lives.run()
@@ -196,10 +197,10 @@ def test_nothing_is_produced_after_a_restart_in_maintenance(lives: Lives) -> Non
 
 
 def test_a_mode_chosen_before_the_batch_is_on_its_record(lives: Lives) -> None:
-    lives.ledger.close_batch(BATCH, Closing("ann", "done", "{}"), NOW)
+    lives.ledger.close_batch(BatchClosed(0, BATCH, "ann", "done", "{}"), NOW)
     assert lives.desk.change_mode("manual", lives.now, "ann") == ""
     lives.write()
-    lives.ledger.open_batch(replace(OPENING, id="B-2"), NOW)
+    lives.ledger.open_batch(msgspec.structs.replace(OPENING, id="B-2"), NOW)
     lives.desk.another_batch(lives.now)
     lives.write()
     lives.restart()
@@ -215,7 +216,7 @@ def test_no_batch_closes_while_the_line_starts_or_runs_empty(lives: Lives, stati
     clock = WallClock()
     recorder = Recorder(station, Pins("s", "m", "dev", 1), lives.ledger, Gather(lives.ledger, clock, 1, 0), clock)
     recorder.line_present = True
-    answer = recorder.act(Act("batch-close", "bob", "qa", "done", "", ""))
+    answer, _ = recorder.act(Act("batch-close", "bob", "qa", "done", "", ""))
     assert not answer.ok and f"the line is in {lives.desk.state.name}" in answer.text
 
 

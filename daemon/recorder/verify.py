@@ -1,0 +1,170 @@
+"""Does the trail say the truth about itself? Chain, tree, signed heads; and do the tables say what the entries say?
+
+Used at every start of the recorder over the newest entries (a line does not run on a trail that does not verify), and
+by `linewarden audit verify` over all of them. Reads only. The first thing that is wrong is raised, by name.
+"""
+
+import hashlib
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from daemon import ledger_file
+from daemon.ledger_file import StoredCheckpoint
+from signing import chain
+from signing.chain import ChainError, Frontier
+
+Keys = Mapping[bytes, ec.EllipticCurvePublicKey]
+Progress = Callable[[int], None]
+RECENT = 100_000
+TOLD_EVERY = 4096
+
+
+class TrailBroken(Exception):
+    """The trail does not verify; the text names the first entry, checkpoint or row that is not as it was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What was found whole: entries from `first` to before `size`, signed up to `signed`."""
+
+    first: int
+    size: int
+    root: bytes
+    signed: int
+    checkpoints: int
+
+
+def silent(_: int) -> None:
+    """No progress is shown."""
+
+
+def verify_trail(
+    db: sqlite3.Connection, keys: Keys, origin: str, *, recent: bool = False, progress: Progress = silent
+) -> Verified:
+    """Check chain, tree and checkpoints over all entries, or over the newest only.
+
+    Args:
+        keys: public keys by id; a checkpoint counts only with a signature by one of them.
+        origin: under which name this device signs.
+        recent: begin at the newest checkpoint that has RECENT entries behind it.
+
+    Raises:
+        TrailBroken: the first thing that is wrong.
+    """
+    heads = {head.size: head for head in ledger_file.checkpoints(db)}
+    size = ledger_file.size(db)
+    if size == 0:
+        raise TrailBroken("there is no entry 0: the beginning of the trail was cut off")
+    if heads and max(heads) > size:
+        raise TrailBroken(f"a checkpoint covers {max(heads)} entries, {size} are there: the trail was cut off")
+    first = max((at for at in heads if at <= size - RECENT), default=0) if recent else 0
+    walk = _Walk(db, first)
+    if first:
+        check_head(heads[first], walk.frontier.root(), keys, origin)
+    for entry in ledger_file.entries(db, first):
+        walk.step(entry.seq, entry.body, entry.chain)
+        if head := heads.get(walk.frontier.size):
+            check_head(head, walk.frontier.root(), keys, origin)
+        if not walk.frontier.size % TOLD_EVERY:
+            progress(walk.frontier.size)
+    walk.nodes_agree()
+    checked = [at for at in heads if at >= first]
+    return Verified(first, size, walk.frontier.root(), max(checked, default=0), len(checked))
+
+
+def check_head(head: StoredCheckpoint, root: bytes, keys: Keys, origin: str) -> None:
+    """Check one checkpoint against the tree's root at its size.
+
+    Raises:
+        TrailBroken: another form, size, origin or root, or no signature of a known key.
+    """
+    named = f"checkpoint over {head.size} entries"
+    try:
+        said = chain.parse_note(head.note)
+    except ChainError as error:
+        raise TrailBroken(f"{named}: {error}") from error
+    if (said.size, said.origin) != (head.size, origin):
+        raise TrailBroken(f"{named} says {said.size} entries of {said.origin}: it is not this trail's")
+    if not any(_holds(keys.get(key), signature, said.text) for key, signature in said.signatures):
+        raise TrailBroken(f"{named}: no signature of a key of this device holds")
+    if said.root != root:
+        raise TrailBroken(f"{named}: its root is not that of the entries: one of them was altered and chained again")
+
+
+def anchored_value(heads: Iterable[StoredCheckpoint]) -> bytes:
+    """Return what the NV index holds after the anchored checkpoints, in order of size."""
+    value = chain.START
+    for head in heads:
+        if head.anchored:
+            value = chain.fold(value, hashlib.sha256(head.note.encode()).digest())
+    return value
+
+
+def unmarked_anchor(heads: Sequence[StoredCheckpoint], value: bytes) -> int | None:
+    """Return the size of the checkpoint that was extended and not yet marked when the power went, 0 for none.
+
+    None: the NV index does not hold what the ledger says, so heads are missing or were put in by somebody else.
+    """
+    known = anchored_value(heads)
+    if known == value:
+        return 0
+    last = max((head.size for head in heads if head.anchored), default=-1)
+    for head in heads:
+        if head.size > last and chain.fold(known, hashlib.sha256(head.note.encode()).digest()) == value:
+            return head.size
+    return None
+
+
+class _Walk:
+    """Follows chain and tree through the entries."""
+
+    def __init__(self, db: sqlite3.Connection, first: int) -> None:
+        self._db = db
+        self._first = first
+        self._complete: dict[tuple[int, int], bytes] = {}
+        self.frontier: Frontier = ledger_file.frontier(db, first)
+        self._chain = ledger_file.chain_before(db, first)
+
+    def step(self, seq: int, body: bytes, stored: bytes) -> None:
+        if seq != self.frontier.size:
+            raise TrailBroken(f"entry {self.frontier.size} is missing")
+        hashed = chain.leaf(body)
+        self._chain = chain.link(self._chain, hashed)
+        if self._chain != stored:
+            raise TrailBroken(f"entry {seq} was altered: its text is not what was chained: {excerpt(body)}")
+        for level, position, root in self.frontier.append(hashed):
+            self._complete[level, position] = root
+
+    def nodes_agree(self) -> None:
+        """The stored subtrees are what the entries make of them, each once, none besides."""
+        count = 0
+        for level, position, stored in self._db.execute("SELECT level, position, hash FROM node"):
+            if (position + 1) << level <= self._first:
+                continue
+            if self._complete.get((level, position)) != stored:
+                raise TrailBroken(f"tree node {level}/{position}: not the hash of the entries under it")
+            count += 1
+        if count != len(self._complete):
+            raise TrailBroken(
+                f"{len(self._complete) - count} tree nodes are missing: restore the ledger from the archive"
+            )
+
+
+def excerpt(body: bytes) -> str:
+    """Return the beginning of a body for people, whatever it holds."""
+    return body[:160].decode("utf-8", "replace").replace("\\n", " ") + (" ..." if len(body) > 160 else "")
+
+
+def _holds(key: ec.EllipticCurvePublicKey | None, signature: bytes, text: str) -> bool:
+    if key is None:
+        return False
+    try:
+        key.verify(signature, text.encode(), ec.ECDSA(hashes.SHA256()))
+    except InvalidSignature:
+        return False
+    return True
