@@ -16,6 +16,8 @@ APPLICATION_ID = 0x4C575244
 SCHEMA_VERSION = 3
 SLICE = 4096
 BUSY_S = 2.0
+# What SQLite raises over a damaged file: its own errors, and text that is none.
+DAMAGED = (sqlite3.Error, UnicodeError)
 
 
 class LedgerUnreadable(Exception):
@@ -53,7 +55,7 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=BUSY_S)) as db:
             _admit(db, path)
             yield db
-    except sqlite3.Error as error:
+    except DAMAGED as error:
         raise LedgerUnreadable(f"{path}: not a readable ledger: {error}") from error
 
 

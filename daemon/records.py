@@ -104,7 +104,7 @@ class RefusedRow(msgspec.Struct, frozen=True, tag="refused_row"):
 
 
 class TableDigest(msgspec.Struct, frozen=True):
-    """The rows of a table of an older schema: how many, and the sha256 (hex) over these columns in order of their key."""
+    """The rows of a table of an older schema: how many, and the sha256 (hex) over `columns` in order of their key."""
 
     rows: int
     digest: str

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from daemon.config import release
-from daemon.ledger_file import LedgerUnreadable
+from daemon.ledger_file import DAMAGED, LedgerUnreadable
 from daemon.messages import Resume
 from daemon.recorder import reading
 from daemon.recorder.batch import BatchFacts, BatchRecord, Rules
@@ -55,7 +55,7 @@ class Ledger:
         self._writers = Writers(self._db)
         try:
             self._trail = Trail(self._db)
-        except (LedgerUnreadable, sqlite3.Error, TypeError) as error:
+        except (LedgerUnreadable, *DAMAGED, TypeError) as error:
             self._db.close()
             os.close(self._lock)
             raise LedgerError(f"{path}: {error}: keep the file, restore from the archive") from error

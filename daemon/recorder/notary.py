@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from daemon import ledger_file
 from daemon.config import Station, release
+from daemon.ledger_file import DAMAGED
 from daemon.recorder import events, verify
 from daemon.recorder.gather import Gather, Trouble
 from daemon.recorder.heads import Anchored, Heads, Signed
@@ -132,11 +133,14 @@ def open_trail(ledger: Ledger, state: Path, station: Station, key: DeviceKey) ->
         TrailBroken: the first thing that is wrong.
     """
     name = origin(station.name, station.identity)
-    verify.verify_trail(ledger.database, known_keys(state), name, recent=True)
+    try:
+        verify.verify_trail(ledger.database, known_keys(state), name, recent=True)
+        heads = ledger_file.checkpoints(ledger.database)
+    except DAMAGED as error:
+        raise TrailBroken(f"the file is damaged: {error}") from error
     held = key.anchored()
     if held is None:
         return
-    heads = ledger_file.checkpoints(ledger.database)
     unmarked = verify.unmarked_anchor(heads, held)
     if unmarked is None and (held != START or any(head.anchored for head in heads)):
         raise TrailBroken("the TPM holds other tree heads than the ledger: entries were cut off, or it is another TPM")

@@ -183,6 +183,6 @@ def _counted(db: sqlite3.Connection, table: str, expected: int) -> None:
 
 
 def _sessions_agree(db: sqlite3.Connection) -> None:
-    for session, acknowledged, said in db.execute("SELECT session, acknowledged, digest FROM session"):
-        if said and said != session_digest(session, acknowledged):
-            raise TrailBroken(f"the mark of session {session} was altered")
+    for *values, said in db.execute("SELECT session, acknowledged, begun_wall_ns, clock, digest FROM session"):
+        if said and said != session_digest(tuple(values)):
+            raise TrailBroken(f"the mark of session {values[0]} was altered")

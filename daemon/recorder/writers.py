@@ -101,7 +101,9 @@ class Writers:
 
     def session(self, session: int, acknowledged: int, stamp: Values) -> None:
         """Note how far a life of a process is acknowledged."""
-        self._db.execute(INSERT_SESSION, (session, acknowledged, *stamp, session_digest(session, acknowledged)))
+        found = self._db.execute("SELECT begun_wall_ns, clock FROM session WHERE session = ?", (session,)).fetchone()
+        values = (session, acknowledged, *(found or stamp))
+        self._db.execute(INSERT_SESSION, (*values, session_digest(values)))
 
     def _news(self, sql: str, values: Values) -> bool:
         return bool(self._db.execute(sql, values).rowcount)
@@ -178,9 +180,9 @@ class Writers:
         return self._plain(INSERT_CONFLICT, (*named, received.batch, *stamp, entry))
 
 
-def session_digest(session: int, acknowledged: int) -> str:
-    """Return what stands beside a mark, so that a damaged one is seen."""
-    return hashlib.sha256(b"%d %d" % (session, acknowledged)).hexdigest()
+def session_digest(values: Values) -> str:
+    """Return what stands beside a mark (columns session … clock), so that a damaged one is seen."""
+    return hashlib.sha256(" ".join(map(str, values)).encode()).hexdigest()
 
 
 def conflict_of(row: Row, why: str, message: str) -> RefusedRow:

@@ -87,7 +87,7 @@ ALTER TABLE conflict ADD COLUMN entry INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE plc_totals ADD COLUMN entry INTEGER NOT NULL DEFAULT 0;   -- the newest of several
 ALTER TABLE batch ADD COLUMN entry INTEGER NOT NULL DEFAULT 0;        -- that opened it
 ALTER TABLE batch ADD COLUMN closed_entry INTEGER NOT NULL DEFAULT 0; -- that closed it
--- sha256 over "session acknowledged", so that a damaged mark is seen; '' on rows of an older schema.
+-- sha256 over "session acknowledged begun_wall_ns clock", so that a damaged mark is seen; '' on rows of an older schema.
 ALTER TABLE session ADD COLUMN digest TEXT NOT NULL DEFAULT '';
 
 CREATE TRIGGER entry_no_update BEFORE UPDATE ON entry BEGIN SELECT RAISE(ABORT, 'entry is append-only'); END;
