@@ -1,4 +1,4 @@
-"""What can be wrong with a bundle, a recipe or a trust store, named by what the caller must do.
+"""What can be wrong with a bundle, a recipe, a trust store or the device key, named by what the caller must do.
 
 Every message is one line: what is wrong, where, what to do. No caller loads anything after one of these.
 """
@@ -34,3 +34,11 @@ class DigestMismatch(SigningError):
 
 class GraphRefused(SigningError):
     """A model graph is outside what this device executes: export it again."""
+
+
+class KeyRefused(SigningError):
+    """The device key cannot be used as configured: do what the text says, nothing is signed until then."""
+
+
+class KeyFailed(SigningError):
+    """The device key was open and did not answer: whether the last digest was anchored is unknown; open it again."""

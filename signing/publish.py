@@ -5,7 +5,6 @@ Every write is durable before it is visible: temporary name, fsync, rename, fsyn
 
 import hashlib
 import json
-import os
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ec import (
@@ -23,31 +22,13 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from signing.durable import SECRET, sync_directory, write_durably
 from signing.errors import DirectoryRefused, TrustStoreError
 from signing.keyring import DEVELOPMENT_MARK, STORE_DOCUMENT
 from signing.manifest import BUNDLE_DOCUMENT, read_bundle_manifest
 from signing.sealed import SIGNATURES
 from signing.trust import Role
 from signing.verify import RECIPE_DOCUMENT
-
-_SHOWN = 0o644
-_SECRET = 0o600
-
-
-def write_durably(path: Path, data: bytes, mode: int = _SHOWN) -> None:
-    """Write `path` so that after a power cut it holds the old bytes or the new ones, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
-    try:
-        with os.fdopen(fd, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(fd)
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink()
-        raise
-    _sync_directory(path.parent)
 
 
 def build_bundle(description: dict[str, object], sources: dict[str, bytes], out: Path) -> str:
@@ -97,7 +78,7 @@ def sign(directory: Path, role: Role, key: EllipticCurvePrivateKey) -> None:
     signatures = directory / SIGNATURES
     signatures.mkdir(mode=0o755, exist_ok=True)
     write_durably(signatures / f"{role}.sig", key.sign(document.read_bytes(), ECDSA(SHA256())))
-    _sync_directory(directory)
+    sync_directory(directory)
 
 
 def make_development_keys(directory: Path) -> dict[Role, EllipticCurvePrivateKey]:
@@ -115,7 +96,7 @@ def make_development_keys(directory: Path) -> dict[Role, EllipticCurvePrivateKey
     mark = f"{DEVELOPMENT_MARK}\n".encode()
     for role, key in keys.items():
         secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        write_durably(private / f"{role}.pem", mark + secret, _SECRET)
+        write_durably(private / f"{role}.pem", mark + secret, SECRET)
         public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
         write_durably(directory / f"{role}.pub.pem", mark + public)
     store = {"format": 0, "development": True, "keys": {role: [f"{role}.pub.pem"] for role in Role}}
@@ -149,12 +130,4 @@ def _make_directory(path: Path) -> None:
         path.mkdir(mode=0o755, parents=True)
     except FileExistsError as error:
         raise DirectoryRefused(f"{path}: exists already; remove it or name another directory") from error
-    _sync_directory(path.parent)
-
-
-def _sync_directory(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    sync_directory(path.parent)

@@ -64,7 +64,8 @@ def test_what_direct_wiring_does_not_have_is_refused(tmp_path: Path, more: str, 
 
 def test_a_real_chip_may_be_named_in_production(tmp_path: Path) -> None:
     real = ('chip = "sim:/r/gpio.sock"', 'chip = "/dev/gpiochip0"')
-    load(write(tmp_path, real, ("simulated = true", "simulated = false"), ("production = false", "production = true")))
+    parts, key = ("simulated = true", "simulated = false"), ('key = "development"', 'key = "tpm"')
+    load(write(tmp_path, real, parts, key, ("production = false", "production = true")))
 
 
 def test_other_wirings_are_not_asked(tmp_path: Path) -> None:
