@@ -148,8 +148,8 @@ class Arm(msgspec.Struct, frozen=True, tag="arm"):
 class Owed(msgspec.Struct, frozen=True):
     """What persons still have to do by the record: `reset` after an abort, an `empty_run` before the next start.
 
-    `latched` are the codes of the open batch that latched since the last reset, `removed` the units that a person said
-    to have taken out, `recipe` the digest of the recipe that ran last, `mode` the PackML mode in the open batch.
+    `latched` are the codes that latched since the last reset, `removed` the units that a person said
+    to have taken out, `recipe` the digest of the recipe that ran last, `mode` the PackML mode chosen last.
     """
 
     reset: bool = False
@@ -267,6 +267,8 @@ class Stored(msgspec.Struct, frozen=True, tag="stored"):
 
 class Act(msgspec.Struct, frozen=True, tag="act"):
     """A human or machine act, to the owner of what it changes. `reason` is never empty. Answered by Answer.
+
+    `old` may say what the asker saw: the act is refused if it is not so any more.
 
     Kinds of the recorder: batch-open, batch-close; record-quota (only on a simulated station). Of the line: reset,
     start, stop, hold, abort, complete; clear (new = "" leaves Aborted; "removed" or "rejected" is line clearance: what

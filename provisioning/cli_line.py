@@ -40,7 +40,7 @@ def _add_alarms(parser: argparse.ArgumentParser) -> None:
     chosen.add_argument("--out-of-service", metavar="ALARM", help="until it is restored")
     chosen.add_argument("--restore", metavar="ALARM", help="from the shelf, or back in service")
     parser.add_argument("--minutes", type=int, default=30, metavar="N", help="time on the shelf (default 30)")
-    parser.add_argument("--reason", default="", metavar="TEXT", help="why; shelving asks for one")
+    lineacts.add_reason(parser)
     parser.set_defaults(run=_alarms)
 
 
@@ -49,7 +49,7 @@ def _add_clear(parser: argparse.ArgumentParser) -> None:
     chosen = parser.add_mutually_exclusive_group()
     for name, what in (("removed", "all units were taken out by hand"), ("rejected", "they go to the reject channel")):
         chosen.add_argument(f"--{name}", dest="disposition", action="store_const", const=name, default="", help=what)
-    parser.add_argument("--reason", required=True, metavar="TEXT", help="goes on record with your name")
+    lineacts.add_reason(parser)
     parser.add_argument("--yes", action="store_true", help="do not ask again")
     parser.set_defaults(run=_clear)
 
@@ -57,7 +57,7 @@ def _add_clear(parser: argparse.ArgumentParser) -> None:
 def _add_line(parser: argparse.ArgumentParser) -> None:
     _runtime(parser)
     parser.add_argument("act", choices=(*ACTS, *MODES), help="a command of PackML, or the mode to change to")
-    parser.add_argument("--reason", required=True, metavar="TEXT", help="goes on record with your name")
+    lineacts.add_reason(parser)
     parser.set_defaults(run=_line)
 
 
@@ -97,22 +97,23 @@ def _alarms(parsed: argparse.Namespace) -> int:
     }
     for kind, new in asked.items():
         if new:
-            reason = parsed.reason or ("seen" if kind == "acknowledge" else "")
-            console.print(lineacts.act(runtime, kind, new, reason), highlight=False)
+            given = lineacts.why(parsed.reason, console)
+            console.print(lineacts.act(runtime, kind, new, given), highlight=False)
             return DONE
     console.print(why.alarm_list(ask_status(runtime), _texts(parsed)))
     return DONE
 
 
 def _clear(parsed: argparse.Namespace) -> int:
-    runtime = places.find_runtime(parsed.runtime)
-    lineacts.clear(runtime, parsed.disposition, parsed.reason, parsed.yes, Console())
+    runtime, console = places.find_runtime(parsed.runtime), Console()
+    lineacts.clear(runtime, parsed.disposition, lineacts.why(parsed.reason, console), parsed.yes, console)
     return DONE
 
 
 def _line(parsed: argparse.Namespace) -> int:
     kind, new = ("mode", parsed.act) if parsed.act in MODES else (parsed.act, "")
-    print(lineacts.act(places.find_runtime(parsed.runtime), kind, new, parsed.reason))
+    runtime, console = places.find_runtime(parsed.runtime), Console()
+    console.print(lineacts.act(runtime, kind, new, lineacts.why(parsed.reason, console)), highlight=False)
     return DONE
 
 

@@ -1,5 +1,6 @@
 """What a person does to the running line from the command line: one act at a time, under his own name."""
 
+import argparse
 import os
 import pwd
 import sys
@@ -30,13 +31,39 @@ def person() -> str:
         return f"uid {uid}"
 
 
-def act(runtime: Path, kind: str, new: str, reason: str) -> str:
-    """Do one act on the line and return its answer.
+def add_reason(parser: argparse.ArgumentParser) -> None:
+    """Add the option with which a person says why he acts."""
+    parser.add_argument("--reason", metavar="TEXT", help="why, on record with your name (asked for if it is missing)")
+
+
+def why(given: str | None, console: Console) -> str:
+    """Return the reason of an act: what the command line gives, or what the person answers who is asked for it.
 
     Raises:
-        OwnerError: the line refuses or does not answer.
+        ActRefused: it is empty, or nobody is there to be asked.
     """
-    return do(runtime, "line", Act(kind, person(), ROLE, reason, "", new))
+    if given is None and not sys.stdin.isatty():
+        raise ActRefused("say why with --reason: it goes on record with your name")
+    reason = (_answer(console, "Why? ") if given is None else given).strip()
+    if not any(character.isalnum() for character in reason):
+        raise ActRefused("nothing was changed: no reason was given, say why with --reason")
+    return reason
+
+
+def _answer(console: Console, question: str) -> str:
+    try:
+        return console.input(question)
+    except EOFError:
+        return ""
+
+
+def act(runtime: Path, kind: str, new: str, reason: str, old: str = "") -> str:
+    """Do one act on the line and return its answer; `old` is what the person saw, "" if nobody showed him.
+
+    Raises:
+        OwnerError: the line refuses, or it is not so any more, or it does not answer.
+    """
+    return do(runtime, "line", Act(kind, person(), ROLE, reason, old, new))
 
 
 def clear(runtime: Path, disposition: str, reason: str, sure: bool, console: Console) -> None:
@@ -56,7 +83,8 @@ def clear(runtime: Path, disposition: str, reason: str, sure: bool, console: Con
     disposition = disposition or _ask(console, status.units_in_machine)
     if not sure and not _confirmed(console, status.units_in_machine, disposition):
         raise ActRefused("nothing was changed")
-    console.print(act(runtime, "clear", disposition, reason), highlight=False)
+    seen = f"{status.units_in_machine} units"
+    console.print(act(runtime, "clear", disposition, reason, seen), highlight=False)
     console.print("The next start begins with an empty-line run; reset first if the line was aborted.")
 
 
@@ -83,7 +111,7 @@ def _ask(console: Console, units: int) -> str:
     if not sys.stdin.isatty():
         raise ActRefused("say what became of the units: --removed or --rejected, and --yes where nobody can be asked")
     console.print(f"{REMOVED}: all {units} were taken out by hand.  {REJECTED}: they go to the reject channel.")
-    answer = console.input(f"{REMOVED} or {REJECTED}? ").strip()
+    answer = _answer(console, f"{REMOVED} or {REJECTED}? ").strip()
     if answer not in (REMOVED, REJECTED):
         raise ActRefused("nothing was changed")
     return answer
@@ -92,4 +120,4 @@ def _ask(console: Console, units: int) -> str:
 def _confirmed(console: Console, units: int, disposition: str) -> bool:
     if not sys.stdin.isatty():
         raise ActRefused("nobody is there to confirm it: add --yes")
-    return console.input(f"{units} units {disposition}, signed {person()}. Is that so? yes/no ").strip() == "yes"
+    return _answer(console, f"{units} units {disposition}, signed {person()}. Is that so? yes/no ").strip() == "yes"

@@ -87,31 +87,31 @@ def ask_latches(runtime: Path) -> Latches:
     return answer
 
 
-def do(runtime: Path, process: str, act: Act) -> str:
-    """Do one act and return what its owner answered.
+def do(runtime: Path, process: str, act: Act, seconds: float = ANSWER_S) -> str:
+    """Do one act and return what its owner answered within so many seconds.
 
     Raises:
         OwnerError: the owner refuses, with its reason, or does not answer.
     """
-    answer = _exchange(runtime, process, act, Answer)
+    answer = _exchange(runtime, process, act, Answer, seconds)
     assert isinstance(answer, Answer)
     if not answer.ok:
         raise OwnerError(f"{process} refuses: {answer.text}")
     return answer.text
 
 
-def _exchange(runtime: Path, process: str, message: Ask | Act, kind: Kind) -> Message:
+def _exchange(runtime: Path, process: str, message: Ask | Act, kind: Kind, seconds: float = ANSWER_S) -> Message:
     owner = Owner(runtime, process)
     try:
         if not owner.send(message):
             raise OwnerError(f"{process} does not listen in {runtime}: it is down or restarting; try again")
-        return _await(owner, kind)
+        return _await(owner, kind, seconds)
     finally:
         owner.close()
 
 
-def _await(owner: Owner, kind: Kind) -> Message:
-    end = time.monotonic() + ANSWER_S
+def _await(owner: Owner, kind: Kind, seconds: float) -> Message:
+    end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0 and owner.connected:
         owner.wait(left)
         answer = owner.receive()
@@ -119,4 +119,4 @@ def _await(owner: Owner, kind: Kind) -> Message:
             return answer
         if isinstance(answer, Answer):
             raise OwnerError(f"{owner.process}: {answer.text}")
-    raise OwnerError(f"{owner.process} did not answer within {ANSWER_S:g} s: it hangs or restarts; try again")
+    raise OwnerError(f"{owner.process} did not answer within {seconds:g} s: it hangs or restarts; try again")

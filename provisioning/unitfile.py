@@ -37,7 +37,7 @@ class Unit:
 
 
 def read(path: Path, instance: str = "") -> Unit:
-    """Return the rules in one `.service` file; `instance` fills %i of a template.
+    """Return the rules in one `.service` file; `instance` fills %i of a template, %b is this boot.
 
     Raises:
         UnitFileError: unreadable, not Type=notify, or a value this reader does not know.
@@ -76,8 +76,13 @@ def _entries(path: Path, instance: str) -> dict[str, list[str]]:
         if line.startswith(("#", ";", "[")) or "=" not in line:
             continue
         key, value = line.split("=", 1)
-        entries.setdefault(key.strip(), []).append(value.strip().replace("%i", instance))
+        entries.setdefault(key.strip(), []).append(value.strip().replace("%i", instance).replace("%b", _boot()))
     return entries
+
+
+def _boot() -> str:
+    """What systemd puts in the place of %b."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip().replace("-", "")
 
 
 def _unit(entries: dict[str, list[str]], name: str) -> Unit:

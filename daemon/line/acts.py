@@ -3,21 +3,25 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from daemon.acts import LONGEST, clipped, recorded, unfit
 from daemon.catalogue import catalogue
 from daemon.faults import Reaction
+from daemon.line import act_values
 from daemon.line.arming import Arming
 from daemon.line.conditions import Condition
 from daemon.line.desk import Desk
 from daemon.line.oversight import Oversight
 from daemon.line.tracking import Command, Tracker
+from daemon.line.trail import Trail
 from daemon.messages import Act, Answer
 from daemon.states import State
-from daemon.units import Outcome, Reason
+from daemon.units import Outcome, Reason, UnitId
 
 MINUTE_NS = 60_000_000_000
-NAMED = 64
 MACHINE = "machine"
 REMOVED, REJECTED = Outcome.REMOVED.value, Outcome.REJECTED.value
+ALWAYS = {"stop", "hold", "abort"}
+LIFTING = {"start", "reset", "clear", "mode"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,27 +35,46 @@ class Scene:
 
 
 class Acts:
-    """Owned by Control. Every act that is done is on record with its person and reason."""
+    """Owned by Control. Every act, done or refused, is on record with its person and reason before it is answered."""
 
-    def __init__(self, desk: Desk, oversight: Oversight, tracker: Tracker, arming: Arming) -> None:
+    def __init__(self, desk: Desk, oversight: Oversight, tracker: Tracker, arming: Arming, trail: Trail) -> None:
         self._desk = desk
         self._oversight = oversight
         self._tracker = tracker
         self._arming = arming
+        self._trail = trail
         self._commands: list[Command] = []
 
     def act(self, act: Act, scene: Scene) -> tuple[Answer, list[Command]]:
         """Do one act. The commands are the caller's to carry out, whatever the answer."""
         self._commands = []
-        if not act.reason or not act.actor:
-            return Answer(False, "an act needs an actor and a reason"), []
-        if act.kind in ("clear", "reset") and act.role == MACHINE:
-            return Answer(False, f"{act.kind} takes a named person: no machine does it"), []
-        refusal = self._doer(act)(act, scene)
+        look = act_values.look(act, self._desk, self._in_machine)
+        before = look()
+        refusal = self._objection(act, before) or self._doer(act)(act, scene)
         if not refusal:
             new = f" {act.new}" if act.new else ""
             self._desk.note("ACT", f"{act.kind}{new} by {act.actor}: {act.reason}", scene.now)
-        return Answer(not refusal, refusal or f"{act.kind}: {self._desk.state.name}"), self._commands
+        answer = Answer(not refusal, refusal or f"{act.kind}: {self._desk.state.name}")
+        new = clipped(act.new, LONGEST["new"]) if refusal else act_values.after(act, look())
+        self._trail.act(recorded(act, before, new, answer, scene.now))
+        return answer, self._commands
+
+    def _objection(self, act: Act, before: str) -> str:
+        """Return what stands against an act, whatever it is; "" for nothing."""
+        if refusal := unfit(act):
+            return refusal
+        if act.kind in ("clear", "reset") and act.role == MACHINE:
+            return f"{act.kind} takes a named person: no machine does it"
+        if act.kind in LIFTING and not self._arming.ready:
+            return "the recorder has not said yet what is on record: wait for it, or start it"
+        if act.kind not in ALWAYS and self._trail.full:
+            return "too many rows wait for the recorder: see that it runs, then act"
+        if not act_values.agrees(act.old, before):
+            return f"it is {clipped(before, LONGEST['new'])} now, not {clipped(act.old, LONGEST['new'])}: look again"
+        return ""
+
+    def _in_machine(self) -> list[UnitId]:
+        return [*self._oversight.earlier.units, *self._tracker.in_machine()]
 
     def _doer(self, act: Act) -> Callable[[Act, Scene], str]:
         book = self._desk.book
@@ -104,14 +127,14 @@ class Acts:
         earlier = self._oversight.earlier
         if refusal := earlier.refusal(act.new):
             return refusal
-        units = [*earlier.units, *self._tracker.in_machine()]
+        units = self._in_machine()
         if act.new == REMOVED:
             self._commands = list(self._tracker.remove_all(scene.permitted_flag, scene.now))
             self._commands += earlier.removed(scene.now)
             self._oversight.clearance.take_out(units)
         else:
             self._commands = self._tracker.revoke_all(Reason.LINE_FAULT)
-        names = " ".join(map(str, units[:NAMED])) + (" ..." if len(units) > NAMED else "")
+        names = act_values.named(units)
         self._desk.note("CLEARED", f"{len(units)} units {act.new} by {act.actor}: {act.reason}: {names}", scene.now)
         self._oversight.clearance.require(f"line clearance by {act.actor}")
         return ""

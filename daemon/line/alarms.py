@@ -146,6 +146,15 @@ class Alarms:
             self._back(alarm, now_ns)
         return over
 
+    def waiting(self) -> list[str]:
+        """Return the names of the alarms that wait to be acknowledged."""
+        return [alarm.name for alarm in self._alarms.values() if alarm.state in _WAITS]
+
+    def state(self, name: str) -> AlarmState:
+        """Return the state of an alarm; what never came is normal."""
+        alarm = self._named(name)
+        return alarm.state if alarm else AlarmState.NORMAL
+
     @property
     def horn(self) -> bool:
         """True while an alarm that stops the line, or did, waits for somebody to acknowledge it."""

@@ -23,7 +23,8 @@ class Facts:
     """What the line knows at this moment; one instance per turn of the loop.
 
     `cameras` = (name, acquiring, in step); `inputs` = (name of faults.INPUTS, as it should be) of those that are wired;
-    `lights` = (camera, in its band); `misfit` is why the recipe does not fit the machine, "" if it does.
+    `lights` = (camera, in its band); `misfit` is why the recipe does not fit the machine, "" if it does; `key` is the
+    PLC's key switch as it was read last.
     """
 
     link: bool
@@ -42,6 +43,7 @@ class Facts:
     lights: tuple[tuple[str, bool], ...] = ()
     misfit: str = ""
     plc_aborted: bool = False
+    key: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

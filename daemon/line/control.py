@@ -6,11 +6,11 @@ The loop (loop.py) brings events and the time and owns the sockets. Way of one u
 
 from collections.abc import Iterable
 
-from daemon.catalogue import catalogue
 from daemon.config import Station
 from daemon.line import binding, tracking
 from daemon.line.acts import Acts, Scene
 from daemon.line.arming import Arming, Pinned
+from daemon.line.changes import Changes
 from daemon.line.conditions import Facts, conditions, told_by_plc, told_mode
 from daemon.line.desk import RUNNING, Desk
 from daemon.line.grid import Grid
@@ -23,10 +23,10 @@ from daemon.line.rows import Rows, permit_row, unit_row
 from daemon.line.stations import Stations, limits
 from daemon.line.strays import Strays, unclaimed
 from daemon.line.summary import Summary, in_full
+from daemon.line.trail import Trail
 from daemon.line.unit import CHANNELS, Finish, seen
 from daemon.messages import (
     Act,
-    AlarmRow,
     Answer,
     Arm,
     Bound,
@@ -68,8 +68,9 @@ class Control:
         self._stations = Stations(station)
         self._grid = Grid(station)
         self._tracker = tracking.Tracker(limits(station, None), acting=station.mode is LineMode.AUTOMATIC)
-        self._acts = Acts(self._desk, self._oversight, self._tracker, self._arming)
-        self._texts = catalogue()
+        self._trail = Trail(self._rows)
+        self._changes = Changes(station.mode)
+        self._acts = Acts(self._desk, self._oversight, self._tracker, self._arming, self._trail)
         self._summary = Summary()
         self._snapshot: wires.Snapshot | None = None
         self._strays = Strays()
@@ -324,7 +325,10 @@ class Control:
 
     def _drive(self, now: int) -> None:
         """Let the conditions move the line state, and tell PLC and recorder."""
-        found, clearing = conditions(self._facts(now)), self._oversight.clearance.pending
+        facts = self._facts(now)
+        for code, text in self._changes.since(facts, self._arming.loaded, self._stations.sessions):
+            self._desk.note(code, text, now)
+        found, clearing = conditions(facts), self._oversight.clearance.pending
         bits = self._desk.drive(found, self._stations.synced, not len(self._tracker), now, clearing=clearing)
         if self._oversight.takes_back(self._desk.state, found):
             self._take_back(now)
@@ -344,9 +348,7 @@ class Control:
         if self._arming.batch:
             for totals in self._summary.totals(self._snapshot, self._strays, now, bool(self._desk.fresh)):
                 self._rows.put(totals, now)
-            for alarm in self._desk.fresh:
-                text = self._texts.sentence(alarm.code, alarm.text)
-                self._rows.put(AlarmRow(0, alarm.at_ns, alarm.code, text, alarm.state.name, None), now)
+        self._trail.notes(self._desk.fresh, self._arming, now)
         self._desk.fresh.clear()
         self._strays.told()
 
@@ -388,11 +390,11 @@ class Control:
             inputs=self._oversight.inputs(),
             lights=self._oversight.lights(now),
             misfit=self._oversight.misfit,
+            key=self._snapshot.registers["authority"] if self._snapshot else None,
         )
 
     def status(self, now: int) -> Status:
         """Return the snapshot that `linewarden status` shows."""
-        key_switch = self._snapshot.registers["authority"] if self._snapshot else None
         facts, bundle = self._facts(now), self._arming.bundle_name
-        told = self._summary.status(self._desk, facts, self._station.mode, key_switch, bundle, len(self._rows))
+        told = self._summary.status(self._desk, facts, self._station.mode, bundle, len(self._rows))
         return in_full(told, self._desk, self._oversight, self._tracker.in_machine(), now)

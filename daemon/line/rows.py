@@ -9,9 +9,10 @@ import msgspec
 from daemon.line.tracking import Grant
 from daemon.line.unit import Finish, channel_of
 from daemon.messages import AlarmRow, Arm, GapRow, PermitRow, PlcTotals, UnitRow
+from daemon.records import AuditRow
 from daemon.wire import Message
 
-Row = PermitRow | UnitRow | GapRow | AlarmRow | PlcTotals
+Row = PermitRow | UnitRow | GapRow | AlarmRow | PlcTotals | AuditRow
 
 HOLD_ROWS = 64
 HOLD_NS = 500_000_000
@@ -34,6 +35,10 @@ class Rows:
         self._seq += 1
         self._waiting.append((self._seq, now_ns, msgspec.structs.replace(row, seq=self._seq)))
         return self._seq
+
+    def waits(self, seq: int) -> bool:
+        """True while the row of that number is not durable yet."""
+        return bool(self._waiting) and seq >= self._waiting[0][0]
 
     def pump(self) -> None:
         """Send what was not sent yet, in order, as far as the recorder takes it. Called every turn of the loop."""

@@ -97,9 +97,7 @@ class Summary:
         at = {"p50": values[len(values) // 2], "p99": values[int(len(values) * 0.99)], "max": values[-1]}
         return {"n": float(len(values)), **{name: round(value / 1e6, 2) for name, value in at.items()}}
 
-    def status(
-        self, desk: Desk, facts: Facts, mode: LineMode, key_switch: int | None, bundle: str, unstored: int
-    ) -> Status:
+    def status(self, desk: Desk, facts: Facts, mode: LineMode, bundle: str, unstored: int) -> Status:
         """Return the snapshot that `linewarden status`, `why` and the live view show."""
         found = conditions(facts)
         counts = {"in": self.units_in, **{outcome.value: self.counts[outcome] for outcome in Outcome}}
@@ -107,7 +105,7 @@ class Summary:
         return Status(
             state=desk.state.name,
             mode=mode.value,
-            authority=Authority(key_switch).name if key_switch in set(Authority) else "unknown",
+            authority=Authority(facts.key).name if facts.key in set(Authority) else "unknown",
             batch=facts.batch,
             epoch=facts.epoch,
             first_out=_sentence(desk.stops.first),

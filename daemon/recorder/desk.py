@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from daemon import config
+from daemon.acts import LONGEST, clipped, recorded, unfit
 from daemon.config import Station
 from daemon.messages import Act, Answer, Arm, Loaded, Report
 from daemon.recorder.batch import BatchFacts, BatchRecord, BatchState, Rules, why_open
@@ -23,7 +24,6 @@ BATCH_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 NAMED_REASONS = 5
 # Reading the rows of more units would keep the line's rows waiting for longer than it allows.
 LIVE_UNITS = 10_000
-LONGEST = 1000
 BATCH_ACTS = ("batch-open", "batch-close")
 NOTHING_ARMED = Arm("", "", "", "")
 
@@ -64,13 +64,14 @@ class Desk:
 
     def act(self, act: Act) -> tuple[Answer, AuditRow]:
         """Do one act, or say in one line why not; return the answer and what goes into the trail."""
-        before = self.batch.id if self.batch else ""
+        old = self._looks
         answer = self._do(act)
-        after = self.batch.id if self.batch else ""
-        new = after if answer.ok and act.kind in BATCH_ACTS else act.new
-        who, why = act.actor.strip() or "nobody", act.reason.strip() or "no reason given"
-        made = (act.kind, who, act.role, why[:LONGEST], before, new[:LONGEST], answer.ok, answer.text, act.signature)
-        return answer, AuditRow(0, time.monotonic_ns(), *made)
+        new = self._looks if answer.ok and act.kind in BATCH_ACTS else clipped(act.new, LONGEST["new"])
+        return answer, recorded(act, old, new, answer, time.monotonic_ns())
+
+    @property
+    def _looks(self) -> str:
+        return f"batch {self.batch.id} open" if self.batch else "no batch open"
 
     def _do(self, act: Act) -> Answer:
         doers: dict[str, Callable[[Act], str]] = {
@@ -81,10 +82,10 @@ class Desk:
         doer = doers.get(act.kind)
         if doer is None:
             return Answer(False, f"the recorder does not know the act {act.kind!r}: it does {', '.join(doers)}")
-        if not act.actor.strip() or not act.reason.strip():
-            return Answer(False, f"{act.kind} needs a named person and a reason: give both")
-        if len(act.reason) > LONGEST:
-            return Answer(False, f"the reason has {len(act.reason)} characters: say it in {LONGEST}")
+        if refusal := unfit(act):
+            return Answer(False, refusal)
+        if act.old and act.old != self._looks:
+            return Answer(False, f"{act.kind} takes {act.old!r} for granted: it is {self._looks!r} now")
         try:
             return Answer(True, doer(act))
         except (Refused, LedgerError) as error:

@@ -53,7 +53,8 @@ class Heads:
     """Owned by the recorder's loop: `tick` and `ask` what is to be signed, `done` gives what the thread has finished.
 
     A signed note is to be made durable first and given to `anchor` then, so that the NV index never knows more than
-    one note that the ledger does not know to be in it.
+    one note that the ledger does not know to be in it. After an extension that failed nobody knows whether the TPM took
+    it: no other follows before the next start, which finds out (verify.unmarked_anchor).
     """
 
     def __init__(self, key: DeviceKey, origin: str, signed_size: int) -> None:
@@ -65,6 +66,7 @@ class Heads:
         self._under_way = 0
         self._next_ns = 0
         self._anchor_ns = 0
+        self._anchors = True
         self._thread = threading.Thread(target=self._run, name="sign", daemon=True)
         self._thread.start()
 
@@ -90,7 +92,7 @@ class Heads:
         self._next_ns = now_ns + PERIOD_NS
         if anchor:
             self._anchor_ns = now_ns + ANCHOR_NS
-        self._give(_Sign(head, anchor))
+        self._give(_Sign(head, anchor and self._anchors))
 
     def anchor(self, signed: Signed) -> None:
         """Extend a note that is durable now into the NV index."""
@@ -106,6 +108,8 @@ class Heads:
                 break
             self._under_way -= 1
             wait_s = 0.0
+        if any(isinstance(made, Anchored) and made.failure for made in found):
+            self._anchors = False
         if any(isinstance(made, Signed) and not made.note for made in found):
             self._size, self._next_ns = 0, now_ns + RETRY_NS
         return found

@@ -73,13 +73,13 @@ ABORTED = """SELECT state FROM alarm WHERE code = 'RESET' OR (code = 'STATE' AND
 ORDER BY rowid DESC LIMIT 1"""
 CLEARED = """SELECT code FROM alarm WHERE code IN ('CLEARED', 'LEFT_BEHIND') OR (code = 'STATE' AND state = 'EXECUTE')
 ORDER BY rowid DESC LIMIT 1"""
-LATCHED = """SELECT DISTINCT text FROM alarm WHERE batch = :batch AND code = 'LATCHED'
-AND rowid > (SELECT coalesce(max(rowid), 0) FROM alarm WHERE batch = :batch AND code = 'RESET')"""
+LATCHED = """SELECT DISTINCT text FROM alarm WHERE code = 'LATCHED'
+AND rowid > (SELECT coalesce(max(rowid), 0) FROM alarm WHERE code = 'RESET')"""
 REMOVED = """SELECT epoch, lane, number FROM (SELECT * FROM unit ORDER BY rowid DESC LIMIT ?)
 WHERE outcome = 'removed'"""
 RECIPE = """SELECT b.recipe FROM alarm AS a JOIN batch AS b ON b.id = a.batch
 WHERE a.code = 'STATE' AND a.state = 'EXECUTE' ORDER BY a.rowid DESC LIMIT 1"""
-MODE = "SELECT text FROM alarm WHERE batch = ? AND code = 'MODE' ORDER BY rowid DESC LIMIT 1"
+MODE = "SELECT text FROM alarm WHERE code = 'MODE' ORDER BY rowid DESC LIMIT 1"
 STRAY = """SELECT count(*) FROM unit WHERE epoch = ? AND lane = ? AND outcome = 'accepted'
 AND batch NOT IN (SELECT id FROM batch)"""
 ALARMS = """SELECT at_ns, code, text, state, epoch, lane, number FROM alarm WHERE batch = ?
@@ -136,10 +136,10 @@ def owed(db: sqlite3.Connection, name: str) -> Owed:
     return Owed(
         reset=_text(db, ABORTED) == states.State.ABORTED.name,
         empty_run=_text(db, CLEARED) not in ("", "STATE"),
-        latched=[code for (code,) in db.execute(LATCHED, {"batch": name})],
+        latched=[code for (code,) in db.execute(LATCHED)],
         removed=[UnitId(*row) for row in db.execute(REMOVED, (RESUMED_UNITS,))],
         recipe=_text(db, RECIPE),
-        mode=_text(db, MODE, name).partition(" ")[0],
+        mode=_text(db, MODE).partition(" ")[0],
     )
 
 

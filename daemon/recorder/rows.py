@@ -129,9 +129,10 @@ def opened_values(row: BatchOpened) -> Values:
     return msgspec.structs.astuple(row)[1:]
 
 
-def fits(values: Values) -> bool:
-    """True when every integer can be a column."""
-    return all(SMALLEST <= value <= LARGEST for value in values if isinstance(value, int))
+def fits(view: JudgedView) -> bool:
+    """True when every integer of a view can be a column."""
+    numbers = (view.view.region, view.view.shot, view.key.session, view.key.frame_id, view.device_ts)
+    return all(SMALLEST <= number <= LARGEST for number in numbers)
 
 
 def finite(views: Sequence[JudgedView]) -> bool:

@@ -77,7 +77,10 @@ Result = tuple[Written, str]
 
 
 class Writers:
-    """Writes one row at a time inside the ledger's transaction. A text beside the result says what it contradicts."""
+    """Writes one row at a time inside the ledger's transaction. A text beside the result says what it contradicts.
+
+    A number that is too large for a column is found by SQLite (OverflowError) before anything of its row is written.
+    """
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
@@ -97,7 +100,10 @@ class Writers:
 
     def write(self, received: Received, stamp: Values, entry: int) -> Result:
         """Write a row as that entry's; `stamp` is (UTC ns, clock quality)."""
-        return self._by_type[type(received.row)](received, received.row, stamp, entry)
+        try:
+            return self._by_type[type(received.row)](received, received.row, stamp, entry)
+        except OverflowError:
+            return Written.KNOWN, TOO_LARGE
 
     def session(self, session: int, acknowledged: int, stamp: Values) -> None:
         """Note how far a life of a process is acknowledged."""
@@ -109,19 +115,16 @@ class Writers:
         return bool(self._db.execute(sql, values).rowcount)
 
     def _plain(self, sql: str, values: Values) -> Result:
-        if not fits(values):
-            return Written.KNOWN, TOO_LARGE
         return (Written.NEWS if self._news(sql, values) else Written.KNOWN), ""
 
     def _unit(self, received: Received, row: UnitRow, stamp: Values, entry: int) -> Result:
-        values = unit_values(row)
         views = [view_values(row.unit, position, view) for position, view in enumerate(row.views)]
-        if not all(map(fits, (values, *views))):
+        if not all(map(fits, row.views)):
             return Written.KNOWN, TOO_LARGE
         if not finite(row.views):
             return Written.KNOWN, NO_NUMBER
         own = digest(row)
-        if self._news(INSERT_UNIT, (*values, *stamp, own, entry)):
+        if self._news(INSERT_UNIT, (*unit_values(row), *stamp, own, entry)):
             self._db.executemany(INSERT_VIEW, views)
             return Written.NEWS, self._credited_twice(row)
         stored, outcome = reading.stored_unit(self._db, row.unit)
@@ -138,8 +141,6 @@ class Writers:
 
     def _permit(self, received: Received, row: PermitRow, stamp: Values, entry: int) -> Result:
         values, own = permit_values(row), digest(row)
-        if not fits(values):
-            return Written.KNOWN, TOO_LARGE
         if not finite(row.views):
             return Written.KNOWN, NO_NUMBER
         if self._news(INSERT_PERMIT, (*values, *stamp, own, entry)):

@@ -61,6 +61,7 @@ def alarms(box):
     return [alarm["code"] for alarm in report_of(box)["alarms"]]
 
 
+@pytest.mark.clause("21 CFR 211.188")
 def test_a_batch_from_open_to_close(box, vision, line):
     """Ten units, one rejected: rows are acknowledged, the batch closes, line and vision hear it, the report is kept."""
     for number in range(1, 11):
@@ -82,6 +83,7 @@ def test_a_batch_from_open_to_close(box, vision, line):
     assert report["configuration_digest"] == line.arm.configuration
 
 
+@pytest.mark.clause("Annex 11 §10", "21 CFR 211.188")
 def test_the_configuration_digest_covers_what_vision_loaded_and_what_stands_fixed(box, vision, line):
     station, release = config.digest(box.station), box.look("SELECT release FROM batch")[0][0]
     register_map = registers.load_map().digest
@@ -89,12 +91,13 @@ def test_the_configuration_digest_covers_what_vision_loaded_and_what_stands_fixe
     assert line.arm == Arm("B-1", LOADED.bundle, LOADED.recipe, expected)
 
 
+@pytest.mark.clause("21 CFR 11.10(f)", "Annex 11 draft §12.2")
 @pytest.mark.parametrize(
     ("asked", "complaint"),
     [
         (act("batch-open", "B-2"), "vision has nothing loaded"),
         (act("batch-open", "../etc"), "not usable"),
-        (act("batch-open", "B-2", reason=""), "a named person and a reason"),
+        (act("batch-open", "B-2", reason=""), "an actor and a reason"),
         (act("batch-close", ""), "no batch is open"),
         (act("swap", "x"), "does not know the act 'swap'"),
         (act("record-quota", "many"), "give a number of pages"),
@@ -110,11 +113,13 @@ def test_an_act_that_cannot_be_done_is_answered_with_one_line(box, asked, compla
     assert "\n" not in answer.text
 
 
+@pytest.mark.clause("21 CFR 11.10(f)")
 def test_a_second_batch_is_refused_while_one_is_open(box, vision):
     with talking(box.socket, "cli") as cli:
         assert cli.ask(act("batch-open", "B-2")) == Answer(False, "batch B-1 is open: close it first")
 
 
+@pytest.mark.clause("21 CFR 11.10(f)", "21 CFR 211.192")
 def test_a_batch_with_units_missing_stays_open_and_says_why(box, vision, line):
     line.send(permit(1, line.arm))
     line.send(totals(1, 1))
@@ -129,12 +134,14 @@ def test_a_batch_with_units_missing_stays_open_and_says_why(box, vision, line):
     assert close(box).ok
 
 
+@pytest.mark.clause("21 CFR 11.10(f)")
 def test_a_batch_does_not_close_without_line(box, vision):
     answer = close(box)
     assert not answer.ok
     assert "line is not connected" in answer.text
 
 
+@pytest.mark.clause("21 CFR 11.10(f)", "Annex 11 §10", "IEC 62443-4-2 CR 7.4")
 def test_a_restart_arms_the_batch_of_the_ledger_and_not_what_vision_says_now(box, vision, line):
     line.send(permit(1, line.arm, epoch=3))
     line.settle()
@@ -180,6 +187,7 @@ def test_a_line_that_sends_again_what_is_stored_is_told_so(box, vision, line):
     assert box.look("SELECT count(*) FROM unit") == [(5,)]
 
 
+@pytest.mark.clause("ALCOA+ complete")
 def test_a_hole_in_the_numbers_is_never_acknowledged(box, vision, line):
     line.send(unit(1, line.arm, accepted=False))
     line.seq += 1
@@ -192,6 +200,7 @@ def test_a_hole_in_the_numbers_is_never_acknowledged(box, vision, line):
     assert line.acknowledged == 3
 
 
+@pytest.mark.clause("IEC 62443-4-2 CR 2.10", "ALCOA+ complete")
 def test_a_full_ledger_holds_back_acknowledgement_until_there_is_room(box, vision, line):
     with talking(box.socket, "cli") as cli:
         assert cli.ask(act("record-quota", "1")).ok
@@ -246,6 +255,7 @@ def flood(line, quiet_s=0.5):
     return sent
 
 
+@pytest.mark.clause("Annex 11 draft §12.3", "IEC 62443-4-2 CR 2.9")
 def test_the_quota_is_refused_on_a_real_station(tmp_path):
     box = RecorderProcess(tmp_path, simulated=False)
     box.start()
@@ -255,6 +265,7 @@ def test_the_quota_is_refused_on_a_real_station(tmp_path):
     assert answer == Answer(False, "record-quota is for simulated stations: this one is real")
 
 
+@pytest.mark.clause("21 CFR 11.10(h)", "IEC 62443-4-2 CR 1.2")
 @pytest.mark.parametrize(
     ("process", "message"),
     [
@@ -275,6 +286,7 @@ def test_a_peer_that_sends_what_is_not_its_own_is_dropped_and_nothing_else(box, 
     assert box.look("SELECT count(*) FROM unit") == [(0,)]
 
 
+@pytest.mark.clause("21 CFR 11.10(h)")
 def test_another_protocol_is_refused(box):
     with talking(box.socket, "cli"):
         peer = wire.connect(box.socket, Hello(messages.PROTO + 1, "cli", "new", 1))
@@ -315,6 +327,7 @@ def test_a_recorder_that_cannot_start_says_so_in_one_line(tmp_path, spoil, compl
     assert text.count("\n") == 1
 
 
+@pytest.mark.clause("ALCOA+ consistent")
 def test_a_second_recorder_does_not_start(box, vision):
     second = RecorderProcess(box.ledger.parent)
     second.start()
@@ -323,6 +336,8 @@ def test_a_second_recorder_does_not_start(box, vision):
     assert report_of(box)["batch"]["id"] == "B-1"
 
 
+@pytest.mark.clause("21 CFR 11.10(c)", "21 CFR 11.10(e)", "ALCOA+ enduring", "ALCOA+ complete", "Annex 11 §16")
+@pytest.mark.clause("IEC 62443-4-2 CR 7.4")
 def test_killed_again_and_again_it_loses_nothing_acknowledged_and_doubles_nothing(box, vision, seed):
     """kill -9 in mid-stream, eight times: every acknowledged row is on disk, and in the end every row is, once."""
     random, arm, line, number = Random(seed), None, None, 0

@@ -173,7 +173,7 @@ class Recorder:
         """What a line that connects has to know (daemon/recorder/reading.py)."""
         open_permits = [row for unit, row in self.permits.items() if unit not in self.units]
         known = [row for row in open_permits if row.stages.permit_ns > self._revoked_ns]
-        running = bool(self.units or self.permits or self.alarms) and self._state in ("", *RUNNING_NAMES)
+        running = self._state in RUNNING_NAMES
         totals = [row for (epoch, _), row in self.totals.items() if epoch == max(self.totals)[0]]
         return Resume(self._epoch, known, 0, list(self.units)[-RESUMED:], running, totals=totals)
 

@@ -3,30 +3,19 @@
 from pathlib import Path
 
 import pytest
+from acts_room import HOLD, LOADED, PERMITTED, RUN, Room
 from msgspec.structs import replace as put
 
 from daemon.config import Station, load
 from daemon.faults import INPUT_UNITS, Reaction
-from daemon.line.acts import Acts, Scene
-from daemon.line.arming import Arming
 from daemon.line.conditions import Condition
-from daemon.line.desk import Desk
-from daemon.line.oversight import Oversight
-from daemon.line.tracking import Command as Consequence
-from daemon.line.tracking import Revoke, Settings, Tracker
+from daemon.line.tracking import Revoke
 from daemon.line.unit import Finish, Seen, TrackedUnit, finish
-from daemon.messages import Act, Answer, Arm, Judged, Loaded, Resume
 from daemon.states import State
-from daemon.units import Channel, Evidence, FrameKey, JudgedView, Outcome, Reason, StopRules, UnitId, Verdict, ViewKey
+from daemon.units import Outcome, Reason, StopRules, UnitId
 from drivers.plc_link import Snapshot
-from drivers.registers import Command, load_map
+from drivers.registers import load_map
 from provisioning.simstation import Layout, station_text
-
-BODY = ViewKey("body")
-PERMITTED = 1
-ACT = Act("start", "ann", "operator", "because", "", "")
-LOADED = Loaded("b", "r", "bundle", "recipe", [BODY], 120.0, 5.0, 40.0, 400.0)
-RUN, HOLD, ABORT, SYNC, RESET = Command
 
 
 @pytest.fixture(scope="module")
@@ -34,71 +23,6 @@ def station(tmp_path_factory: pytest.TempPathFactory) -> Station:
     path = tmp_path_factory.mktemp("station") / "station.toml"
     path.write_text(station_text(1502, Path("/r"), 600.0, Layout()))
     return load(path)
-
-
-class Room:
-    """A desk with its acts, a tracker with units in it, and the time."""
-
-    def __init__(self, station: Station, batch: str = "B1") -> None:
-        self.now = 10**9
-        self.oversight = Oversight(station)
-        self.oversight.configure(LOADED)
-        self.desk = Desk(self.oversight.overrides)
-        self.tracker = Tracker(Settings(frozenset({BODY}), "b", 800, 11_700, 300, 10**9))
-        self.arming = Arming(lambda *_: "c")
-        self.arming.resume(Resume(0, []))
-        self.arming.take(Arm(batch, "b", "r", "c"))
-        self.acts = Acts(self.desk, self.oversight, self.tracker, self.arming)
-        self.found: list[Condition] = []
-        self.belt_runs = False
-
-    def do(self, kind: str, new: str = "", **changes: str) -> tuple[Answer, list[Consequence]]:
-        act = put(ACT, kind=kind, new=new, **changes)
-        return self.acts.act(act, Scene(self.found, self.belt_runs, PERMITTED, self.now))
-
-    def ok(self, kind: str, new: str = "") -> list[Consequence]:
-        answer, commands = self.do(kind, new)
-        assert answer.ok, answer.text
-        return commands
-
-    def refused(self, kind: str, new: str = "", **changes: str) -> str:
-        answer, commands = self.do(kind, new, **changes)
-        assert not answer.ok and commands == []
-        return answer.text
-
-    def drive(self, turns: int = 3) -> Command:
-        bits = Command(0)
-        for _ in range(turns):
-            self.now += 600_000_000
-            clearing = self.oversight.clearance.pending
-            bits = self.desk.drive(self.found, True, not len(self.tracker), self.now, clearing=clearing)
-        return bits
-
-    def running(self) -> "Room":
-        self.ok("start")
-        self.drive()
-        assert self.desk.state is State.EXECUTE
-        return self
-
-    def units(self, count: int) -> "Room":
-        for n in range(1, count + 1):
-            self.tracker.created(UnitId(7, 0, n), 2000 * n, self.now, None)
-        return self
-
-    def permit(self, n: int) -> "Room":
-        unit, key = UnitId(7, 0, n), FrameKey("body", 1, n)
-        self.tracker.edge(unit, BODY, self.now)
-        self.tracker.bound(unit, BODY, Evidence(key, n, 0, 0, 0, 0, 0, 0, True, True, 0))
-        views = [JudgedView(BODY, key, 0, "d", {})]
-        judged = Judged(unit, Verdict.ACCEPT, Reason.NONE, Channel.NONE, "", views, "b", 1, 2, 3, 4)
-        assert self.tracker.judged(judged, self.now, None)
-        return self
-
-    def aborted(self) -> "Room":
-        self.desk.alarm("GUARD_OPEN", "", self.now)
-        self.drive()
-        assert self.desk.state is State.ABORTED
-        return self
 
 
 @pytest.fixture

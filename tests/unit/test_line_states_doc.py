@@ -7,6 +7,7 @@ import pytest
 from daemon import states
 from daemon.catalogue import catalogue
 from daemon.faults import BY_PERSON, INPUTS, TABLE, Fault, Reaction
+from daemon.line.trail import NOTES
 from daemon.states import STATES_OF, Event, Mode, State
 from daemon.units import StopRules
 
@@ -50,13 +51,18 @@ def fault_rows() -> list[str]:
     return rows + [f"| `{c}` | as he says | a person | {texts[c].text} | {texts[c].remedy} |" for c in BY_PERSON]
 
 
+def note_rows() -> list[str]:
+    """One row a code on record that is no fault."""
+    return [f"| `{code}` | {text} |" for code, text in NOTES.items()]
+
+
 def rule_rows() -> list[str]:
     """One row a stop rule of the recipe: its default."""
     rules = StopRules()
     return [f"| `{name}` | {getattr(rules, name)} |" for name in StopRules.__struct_fields__]
 
 
-@pytest.mark.parametrize("row", [*state_rows(), *fault_rows()])
+@pytest.mark.parametrize("row", [*state_rows(), *fault_rows(), *note_rows()])
 def test_every_row_of_the_code_stands_on_the_page(row: str) -> None:
     assert row in PAGE.read_text(encoding="utf-8").splitlines()
 
@@ -69,7 +75,7 @@ def test_every_stop_rule_stands_there_with_its_default() -> None:
 def test_the_page_has_no_row_that_the_code_lacks() -> None:
     lines = PAGE.read_text(encoding="utf-8").splitlines()
     codes = {line.split("`")[1] for line in lines if line.startswith("| `")}
-    assert codes == {*TABLE, *BY_PERSON, *StopRules.__struct_fields__}
+    assert codes == {*TABLE, *BY_PERSON, *NOTES, *StopRules.__struct_fields__}
 
 
 def test_the_safety_sentence_stands_there() -> None:

@@ -1,5 +1,6 @@
 """Acts from the command line: under the name of the operating system's user, and line clearance step by step."""
 
+import argparse
 import io
 import threading
 from collections.abc import Iterator
@@ -11,7 +12,8 @@ from rich.console import Console
 
 from daemon.messages import Act, Answer, Ask, Hello, Status
 from daemon.wire import Listener, Peer
-from provisioning.lineacts import ActRefused, act, clear, person
+from provisioning import batchacts
+from provisioning.lineacts import ActRefused, act, clear, person, why
 from provisioning.owners import OwnerError
 
 STATUS = Status(
@@ -21,12 +23,12 @@ STATUS = Status(
 
 
 class Line:
-    """Stands where the line listens, in a thread of its own; `state` changes as PackML's Clear changes it."""
+    """Stands where an owner listens, in a thread of its own; `state` changes as PackML's Clear changes it."""
 
-    def __init__(self, runtime: Path, state: str) -> None:
+    def __init__(self, runtime: Path, state: str, process: str = "line") -> None:
         self.state, self.refusal = state, ""
         self.acts: list[Act] = []
-        self._listener = Listener(runtime / "line.sock")
+        self._listener = Listener(runtime / f"{process}.sock")
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._serve)
         self._thread.start()
@@ -90,7 +92,7 @@ def test_a_refusal_is_one_line(line: Line, tmp_path: Path) -> None:
 def test_clearance_lists_the_units_and_says_what_became_of_them(line: Line, tmp_path: Path, disposition: str) -> None:
     console = _console()
     clear(tmp_path, disposition, "guard opened", True, console)
-    assert [(a.kind, a.new) for a in line.acts] == [("clear", disposition)]
+    assert [(a.kind, a.old, a.new) for a in line.acts] == [("clear", "2 units", disposition)], "as they were shown"
     assert isinstance(console.file, io.StringIO)
     assert "2 units are in the machine: 7.0.1 7.0.2" in console.file.getvalue()
 
@@ -116,3 +118,52 @@ def test_where_nobody_can_be_asked_nothing_happens(
     with pytest.raises(ActRefused, match=says):
         clear(tmp_path, disposition, "x", False, _console())
     assert line.acts == []
+
+
+class Terminal(io.StringIO):
+    """A person at the keyboard."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_person_is_asked_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    console = _console()
+    monkeypatch.setattr("sys.stdin", Terminal("  the lamp was dark \n"))
+    assert why(None, console) == "the lamp was dark"
+    assert isinstance(console.file, io.StringIO) and console.file.getvalue() == "Why? "
+    assert why(" lamp ", console) == "lamp", "who says it at once is not asked"
+
+
+@pytest.mark.parametrize("answer", ["\n", "   \n", "...\n"])
+def test_an_answer_that_says_nothing_is_no_reason(answer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", Terminal(answer))
+    with pytest.raises(ActRefused, match="no reason was given"):
+        why(None, _console())
+
+
+def test_a_terminal_that_goes_away_is_no_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", Terminal(""))
+    with pytest.raises(ActRefused, match="no reason was given"):
+        why(None, _console())
+
+
+@pytest.mark.parametrize(
+    ("words", "kind", "new"), [(["open", "B7"], "batch-open", "B7"), (["close"], "batch-close", "")]
+)
+def test_a_batch_is_opened_and_closed_by_a_person_with_a_reason(
+    line: Line, tmp_path: Path, words: list[str], kind: str, new: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recorder = Line(tmp_path, "", "recorder")
+    try:
+        parser = argparse.ArgumentParser()
+        batchacts.add(parser.add_subparsers())
+        parsed = parser.parse_args([*words, "--reason", "shift begins", "--runtime", str(tmp_path)])
+        assert parsed.run(parsed) == 0 and f"{kind}: done" in capsys.readouterr().out
+        (done,) = recorder.acts
+        assert (done.kind, done.actor, done.reason, done.new) == (kind, person(), "shift begins", new)
+        recorder.refusal = "no batch is open"
+        with pytest.raises(OwnerError, match="recorder refuses: no batch is open"):
+            parsed.run(parsed)
+    finally:
+        recorder.close()

@@ -63,8 +63,9 @@ class Lives:
         return self.desk.state
 
     def write(self) -> None:
+        """As Control does, with or without a batch."""
         batch = self.ledger.current_batch()
-        rows = [AlarmRow(0, n.at_ns, n.code, n.text, n.state.name, None) for n in self.desk.fresh] if batch else []
+        rows = [AlarmRow(0, n.at_ns, n.code, n.text, n.state.name, None) for n in self.desk.fresh]
         self.desk.fresh.clear()
         self.ledger.store(entries(*rows, session=self._life, batch=batch.id if batch else ""), {}, NOW)
 
@@ -207,6 +208,49 @@ def test_a_mode_chosen_before_the_batch_is_on_its_record(lives: Lives) -> None:
     assert lives.desk.mode is Mode.MANUAL
 
 
+def _closed(lives: Lives) -> None:
+    """The line stops and the batch is closed; what follows belongs to none."""
+    if lives.desk.state is not State.STOPPED:
+        lives.act("stop")
+        lives.turn(times=8)
+    lives.ledger.close_batch(BatchClosed(0, BATCH, "ann", "done", "{}"), NOW)
+
+
+def test_what_happened_outside_of_a_batch_is_not_lifted_by_a_restart_either(lives: Lives) -> None:
+    lives.run()
+    _closed(lives)
+    lives.act("abort")
+    lives.turn()
+    lives.restart()
+    assert "reset" in lives.act("start")
+    assert lives.act("reset") == "" and not lives.desk.reset_owed
+    lives.restart()
+    assert not lives.desk.reset_owed, "the reset is on record, though no batch is open"
+
+
+def test_a_clearance_outside_of_a_batch_still_asks_for_the_empty_line_run(lives: Lives) -> None:
+    lives.run()
+    _closed(lives)
+    lives.desk.note("CLEARED", "1 units removed by ann: test: 1.0.2", lives.now)
+    lives.write()
+    lives.restart()
+    assert lives.oversight.clearance.pending
+
+
+def test_no_line_runs_by_what_happened_outside_of_its_batch(lives: Lives) -> None:
+    """Rows without a batch say neither that the line runs in the next one nor which recipe ran last."""
+    lives.run()
+    recipe = lives.ledger.resume().owed.recipe
+    _closed(lives)
+    for code, state in (("STATE", "EXECUTE"), ("STATE", "STOPPED"), ("EPOCH", "EXECUTE"), ("PEER_FOUND", "EXECUTE")):
+        lives.ledger.store(entries(AlarmRow(0, lives.now, code, "x", state, None), batch="", session=9), {}, NOW)
+    told = lives.ledger.resume()
+    assert (told.running, told.state, told.owed.recipe) == (False, "", recipe)
+    lives.ledger.open_batch(msgspec.structs.replace(OPENING, id="B-2"), NOW)
+    told = lives.ledger.resume()
+    assert (told.running, told.state, told.owed.recipe) == (False, "", recipe)
+
+
 @pytest.mark.parametrize("kind", ["start", "stop"])
 def test_no_batch_closes_while_the_line_starts_or_runs_empty(lives: Lives, station: Station, kind: str) -> None:
     if kind == "stop":
@@ -235,3 +279,34 @@ def test_a_restart_knows_what_the_closed_rings_of_four_lanes_can_hold(lives: Liv
     """A unit that the line did not know to be on record would be judged again from what the ring says of it."""
     lives.ledger.store(entries(*[unit(n) for n in range(2, 600)]), {}, NOW)
     assert len(lives.ledger.resume().recorded) >= load_map().closed.length * 4
+
+
+def test_a_latched_fault_outlives_restarts_until_a_person_resets_with_or_without_a_batch(lives: Lives) -> None:
+    lives.run()
+    _closed(lives)
+    for _ in range(2):
+        lives.desk.alarm("PLC_RESTARTED", "new epoch", lives.now)
+    lives.turn()
+    lives.restart()
+    assert lives.desk.latched == {"PLC_RESTARTED"}
+    lives.ledger.open_batch(msgspec.structs.replace(OPENING, id="B-2"), NOW)
+    lives.restart()
+    assert lives.desk.latched == {"PLC_RESTARTED"}, "opening a batch resets nothing"
+    assert lives.act("reset") == ""
+    lives.ledger.close_batch(BatchClosed(0, "B-2", "ann", "done", "{}"), NOW)
+    lives.restart()
+    assert lives.desk.latched == set(), "it was reset in the batch, nothing of it comes back outside"
+
+
+def test_the_mode_is_the_one_chosen_last_with_or_without_a_batch(lives: Lives) -> None:
+    _closed(lives)
+    assert lives.desk.change_mode("manual", lives.now, "ann") == ""
+    lives.write()
+    lives.restart()
+    assert lives.desk.mode is Mode.MANUAL
+    lives.ledger.open_batch(msgspec.structs.replace(OPENING, id="B-2"), NOW)
+    assert lives.desk.change_mode("production", lives.now, "ann") == ""
+    lives.write()
+    lives.ledger.close_batch(BatchClosed(0, "B-2", "ann", "done", "{}"), NOW)
+    lives.restart()
+    assert lives.desk.mode is Mode.PRODUCTION

@@ -13,6 +13,7 @@ from daemon.line.permits import LATEST_NS, Permits
 from daemon.line.restart import begin
 from daemon.line.rows import Rows
 from daemon.line.tracking import Settings, Tracker
+from daemon.line.trail import Trail
 from daemon.line.unit import Finish
 from daemon.messages import Act, Answer, Arm, PermitRow, Resume
 from daemon.states import State
@@ -38,7 +39,8 @@ class Room:
         arming = Arming(lambda *_: "c")
         arming.resume(resume)
         arming.take(Arm("B1", "b", "r", "c"))
-        self.acts = Acts(self.desk, self.oversight, Tracker(Settings(frozenset(), "b", 0, 0, 0, 0)), arming)
+        tracker = Tracker(Settings(frozenset(), "b", 0, 0, 0, 0))
+        self.acts = Acts(self.desk, self.oversight, tracker, arming, Trail(Rows(lambda _: True)))
         begin(self.desk, self.oversight, resume, NOW)
         self.desk.drive([], True, True, NOW, clearing=self.oversight.clearance.pending)
 
