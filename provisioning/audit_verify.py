@@ -69,6 +69,7 @@ def check(state: Path, witnesses: Sequence[Path], console: Console) -> Finding:
     path = state / LEDGER
     keys = known_keys(state)
     with ledger_file.reading(path) as db, _progress(console, ledger_file.size(db)) as bars:
+        db.execute("BEGIN")  # one moment of a ledger that may be written meanwhile
         tables.integrity(db)
         origin = _origin(db, path)
         found = verify.verify_trail(db, keys, origin, progress=bars[0])
@@ -125,6 +126,6 @@ def _witness(db: sqlite3.Connection, path: Path, origin: str) -> int:
 @contextmanager
 def _progress(console: Console, total: int) -> Iterator[tuple[verify.Progress, verify.Progress]]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as shown:
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as shown:
         trail, rows = shown.add_task("chain and tree", total=total), shown.add_task("tables", total=total)
         yield (lambda done: shown.update(trail, completed=done)), (lambda done: shown.update(rows, completed=done))

@@ -88,8 +88,10 @@ def check_head(head: StoredCheckpoint, root: bytes, keys: Keys, origin: str) -> 
         said = chain.parse_note(head.note)
     except ChainError as error:
         raise TrailBroken(f"{named}: {error}") from error
-    if (said.size, said.origin) != (head.size, origin):
-        raise TrailBroken(f"{named} says {said.size} entries of {said.origin}: it is not this trail's")
+    if said.origin != origin:
+        raise TrailBroken(f"{named} is of {said.origin}, this station is {origin}: a trail belongs to one station")
+    if said.size != head.size:
+        raise TrailBroken(f"{named} says {said.size}: it was altered")
     if not any(_holds(keys.get(key), signature, said.text) for key, signature in said.signatures):
         raise TrailBroken(f"{named}: no signature of a key of this device holds")
     if said.root != root:
