@@ -13,7 +13,7 @@ UNITS ?= 300
 RATE ?= 600
 ARGS ?=
 
-.PHONY: help setup run test check bench soak fuzz storm campaign campaign-processes mutants exhaustive plc train-demo clean
+.PHONY: help setup run test check bench soak fuzz storm campaign campaign-processes mutants exhaustive powercuts plc compliance train-demo clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,10 @@ bench: setup ## measure latency, rates, ledger and bare spine (10 min); tables h
 	@PYTHONPATH=. $(PYTHON) tests/bench/bench_ledger.py
 	@PYTHONPATH=. $(PYTHON) tests/bench/bench_loop.py
 	@$(PYTHON) tests/bench/bench_spine.py --units 300
+	@PYTHONPATH=. $(PYTHON) tests/bench/bench_recorder.py
+	@PYTHONPATH=.:tests/unit $(PYTHON) tests/bench/bench_trail.py
+	@PYTHONPATH=. $(PYTHON) tests/bench/bench_trace.py
+	@PYTHONPATH=. $(PYTHON) tests/bench/bench_replay.py
 
 soak: setup ## inspect for half an hour and see that nothing grows (ARGS="--minutes 5"); JSON in build/soak.json
 	@$(PYTHON) tests/bench/soak.py $(ARGS)
@@ -59,9 +63,15 @@ mutants: setup ## plant one mistake after another into the product's source and 
 exhaustive: setup ## every interleaving of a small line, deeper than in the tests (ARGS="--depth 9 --faults 3")
 	@$(PYTHON) tests/proof/exhaustive_main.py $(ARGS)
 
+powercuts: setup ## cut the power before any call, leave the disk in any state (ARGS="--cuts 200 --seed 7"); JSON in build/powercuts.json
+	@PYTHONPATH=. $(PYTHON) tests/proof/power_main.py $(ARGS)
+
 plc: .venv/stamp ## write what drivers/plc and the gate's vectors derive from the map and drivers/gate
 	@$(PYTHON) -m scripts.plc_export
 	@$(PYTHON) -m tests.vectors.gate_vectors
+
+compliance: setup ## run the tests that are tagged with a clause and write docs/compliance/part11.md
+	@$(PYTHON) -m scripts.compliance $(ARGS)
 
 train-demo: setup ## train the demo models again from rendered vials (torch, in its own .venv-train)
 	@scripts/train_demo.sh $(ARGS)

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from daemon import faults
+from daemon.config_archive import Archive, unfit
 from daemon.fail_closed import fails_open
 from daemon.flat import flatten
 from daemon.units import LineMode
@@ -240,9 +241,11 @@ class Vision(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 class Recorder(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Group commit: at most `group_ms` between a row and its fsync."""
+    """Group commit: at most `group_ms` between a row and its fsync. `key` signs the checkpoints; `tpm`: where it is."""
 
     group_ms: PositiveMs = 10.0
+    key: Literal["tpm", "credential", "development"] = "tpm"
+    tpm: str = "device:/dev/tpmrm0"
 
 
 class Station(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -267,6 +270,7 @@ class Station(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     worst_latency_ms: Annotated[float, msgspec.Meta(ge=0.0, le=1_000.0)] = 0.0
     vision: Vision
     recorder: Recorder = Recorder()
+    archive: Archive | None = None
 
 
 class ConfigError(Exception):
@@ -289,10 +293,11 @@ def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def configuration_digest(station: str, bundle: str, recipe: str, register_map: str, release: str) -> str:
-    """Return the one digest pinned on every row of a batch (law 5)."""
-    text = "\n".join((f"station {station}", f"bundle {bundle}", f"recipe {recipe}", f"map {register_map}", release))
-    return hashlib.sha256(text.encode()).hexdigest()
+def configuration_digest(station: str, bundle: str, recipe: str, register_map: str, release: str, plan: str) -> str:
+    """Return the one digest pinned on every row of a batch (law 5); releases before schema 3 had no plan in it."""
+    plans = (f"plan {plan}",) if plan else ()
+    lines = (f"station {station}", f"bundle {bundle}", f"recipe {recipe}", *plans, f"map {register_map}", release)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def release() -> str:
@@ -367,10 +372,13 @@ def _check(path: Path, station: Station) -> None:
         "$.wiring.host: write an IPv4 address, not a name": not _is_address(getattr(station.wiring, "host", "0.0.0.0")),
         f"$.inputs: name each of {', '.join(faults.INPUTS)} once, on its own bit": not _inputs_fit(station.inputs),
         "$.simulated: simulated parts are refused while production = true": station.simulated and station.production,
+        "$.recorder.key: a development key is refused while production = true": station.recorder.key == "development"
+        and station.production,
         "$.geometry: the eyes stand after the gate": min(geometry.chute_eye_mm, geometry.pass_eye_mm)
         <= geometry.gate_mm,
     }
-    for text in (*(text for text, wrong in problems.items() if wrong), *misplaced(station), *fails_open(station)):
+    texts = (text for text, wrong in problems.items() if wrong)
+    for text in (*texts, *misplaced(station), *fails_open(station), *unfit(station.archive)):
         raise ConfigError(f"{path}: {text}")
 
 

@@ -110,7 +110,10 @@ class Judged(msgspec.Struct, frozen=True, tag="judged"):
 
 
 class Loaded(msgspec.Struct, frozen=True, tag="loaded"):
-    """vision -> line and recorder: what is verified, loaded and warm. Digests are sha256 of the signed documents."""
+    """vision -> line and recorder: what is verified, loaded and warm. Digests are sha256 of the signed documents.
+
+    `plan` is the digest of what executes the models (engines/plan_digest.py).
+    """
 
     bundle: str
     recipe: str
@@ -123,6 +126,7 @@ class Loaded(msgspec.Struct, frozen=True, tag="loaded"):
     max_gap_mm: float
     sampling_every: int = 0
     stops: StopRules = StopRules()
+    plan: str = ""
 
 
 class VisionFault(msgspec.Struct, frozen=True, tag="vision_fault"):

@@ -81,6 +81,7 @@ class BatchOpened(msgspec.Struct, frozen=True, tag="batch_opened"):
     role: str
     reason: str
     since_epoch: int = 0
+    plan: str = ""
 
 
 class BatchClosed(msgspec.Struct, frozen=True, tag="batch_closed"):

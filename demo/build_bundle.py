@@ -33,7 +33,7 @@ RECIPE = {
     "min_gap_mm": 40.0,
     "max_gap_mm": 400.0,
     "sampling_every": 0,
-    "evidence_share": 0.0,
+    "evidence_share": 0.05,
     # The line in a box shares its processor with whatever else runs there: a busy moment is no fault of the device.
     "stops": {"late_run": 100},
 }

@@ -14,33 +14,61 @@ from rich.console import Console
 
 from daemon import config
 from daemon.config import ConfigError
+from daemon.ledger_file import LedgerUnreadable
+from daemon.recorder.verify import TrailBroken
 from drivers.sim.faults import FaultError, FaultName
-from provisioning import bundles, cli_line, cli_plc, cli_teach, faultplan, places, simrun, status
+from provisioning import (
+    bundles,
+    cli_audit,
+    cli_backup,
+    cli_batch,
+    cli_line,
+    cli_plc,
+    cli_replay,
+    cli_teach,
+    cli_trace,
+    faultplan,
+    places,
+    simrun,
+    status,
+)
+from provisioning.archives import ArchiveFailed
 from provisioning.boxlink import BoxError
 from provisioning.bundles import BundleRefused
+from provisioning.export import ExportError
 from provisioning.lineacts import ActRefused
 from provisioning.owners import OwnerError
 from provisioning.places import PlaceError
 from provisioning.qualify_sat import SatError
+from provisioning.replay_rows import ReplayRefused
 from provisioning.sim import Options, SimError
 from provisioning.simstation import MOST_LANES, STATIONS, WIRINGS, Layout
 from provisioning.teaching import TeachError
+from provisioning.trace import UnknownToLedger
 from provisioning.unitfile import UnitFileError
+from provisioning.whole_file import NotWritten
 
 FAILED, WRONG_ARGUMENTS, INTERRUPTED = 1, 2, 130
 MOST_UNITS = 1_000_000
 SLOWEST, FASTEST = 1.0, 6000.0
 FAILURES = (
     ActRefused,
+    ArchiveFailed,
     SimError,
     BoxError,
     BundleRefused,
     ConfigError,
+    ExportError,
+    LedgerUnreadable,
+    NotWritten,
     OwnerError,
     PlaceError,
+    ReplayRefused,
     SatError,
     TeachError,
+    TrailBroken,
     UnitFileError,
+    UnknownToLedger,
 )
 
 
@@ -74,10 +102,15 @@ def tree() -> argparse.ArgumentParser:
     _add_sim(commands.add_parser("sim", help="run the line in a box and the daemons, from first vial to batch report"))
     _add_status(commands.add_parser("status", help="show the running line"))
     cli_line.add(commands)
+    cli_backup.add(commands)
     _add_config(commands.add_parser("config", help="read the station document").add_subparsers(required=True))
     cli_plc.add_map(commands.add_parser("map", help="print or export the register map for the PLC"))
     qualify = commands.add_parser("qualify", help="prove the line before it is used").add_subparsers(required=True)
     cli_plc.add_sat(qualify.add_parser("sat", help="play broken and foreign devices on the PLC, see what passes"))
+    cli_audit.add(commands)
+    cli_batch.add(commands)
+    cli_trace.add(commands)
+    cli_replay.add(commands)
     cli_teach.add(commands.add_parser("teach", help="measure the line with marked units, into the station file"))
     _add_bundle(commands.add_parser("bundle", help="check signed bundles and recipes").add_subparsers(required=True))
     return parser

@@ -1,14 +1,16 @@
-"""Previews of rejected vials: PNG files and one contact sheet, made from the evidence store after the run."""
+"""Previews of rejected vials: PNG files and one contact sheet, made from ledger and evidence store after the run."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from daemon.evidence_file import image_file
+from daemon.ledger_file import LEDGER, LedgerUnreadable, reading
+from daemon.units import UnitId
 
 Image = NDArray[np.uint8]
 
@@ -17,6 +19,9 @@ COLUMNS = 6
 TILE, CAPTION_H, MARGIN = 220, 40, 8
 PAPER, INK, RED = (24, 24, 24), (230, 230, 230), (90, 90, 255)
 FONT = cv2.FONT_HERSHEY_SIMPLEX
+REJECTS = """SELECT u.epoch, u.lane, u.number, e.camera, u.reason, u.defect, e.digest
+FROM evidence AS e JOIN unit AS u USING (epoch, lane, number)
+WHERE e.state = 'retained' AND u.verdict <> 'accept' ORDER BY e.entry"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,21 +39,25 @@ class Preview:
         return "-".join(part for part in (f"unit{self.unit}", self.camera, self.defect or self.reason) if part)
 
 
-def rejects(evidence: Path) -> list[Preview]:
-    """Return the kept frames of units that were not accepted, in the order they were judged."""
-    index = evidence / "index.jsonl"
-    if not index.exists():
+def rejects(state: Path) -> list[Preview]:
+    """Return the kept frames of units that were not accepted, in the order they were kept; none without a ledger."""
+    try:
+        with reading(state / LEDGER) as db:
+            found = db.execute(REJECTS).fetchall()
+    except LedgerUnreadable:
         return []
-    entries = (json.loads(line) for line in index.read_text(encoding="utf-8").splitlines())
-    return [_preview(evidence, entry) for entry in entries if entry["verdict"] != "accept"]
+    return [
+        Preview(str(UnitId(*unit)), camera, reason, defect, image_file(state, digest))
+        for *unit, camera, reason, defect, digest in found
+    ]
 
 
-def write_previews(evidence: Path, out: Path) -> tuple[int, Path | None]:
+def write_previews(state: Path, out: Path) -> tuple[int, Path | None]:
     """Write PNGs of rejected vials and the contact sheet into `out`; return (PNGs, sheet).
 
     Units are spread over the defects found, so that the sheet shows one of each before it shows a second.
     """
-    chosen = [preview for preview in spread(rejects(evidence)) if preview.file.exists()][:SHOWN]
+    chosen = [preview for preview in spread(rejects(state)) if preview.file.exists()][:SHOWN]
     tiles = []
     for preview in chosen:
         image = cv2.imread(str(preview.file), cv2.IMREAD_GRAYSCALE)
@@ -97,8 +106,3 @@ def sheet(tiles: Sequence[Image]) -> Image:
         top, left = index // COLUMNS * height + MARGIN, index % COLUMNS * width + MARGIN
         page[top : top + image.shape[0], left : left + image.shape[1]] = image
     return page
-
-
-def _preview(evidence: Path, entry: dict[str, Any]) -> Preview:
-    unit = ".".join(str(part) for part in entry["unit"])
-    return Preview(unit, entry["view"][0], entry["reason"], entry["defect"], evidence / entry["file"])

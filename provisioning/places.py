@@ -7,6 +7,8 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parent.parent
 INSTALLED_STATION = Path("/etc/linewarden/station.toml")
 INSTALLED_RUNTIME = Path("/run/linewarden")
+INSTALLED_STATE = Path("/var/lib/linewarden")
+STATE, LEDGER = "state", "ledger.sqlite"
 KEPT_RUNS = 6
 
 
@@ -68,6 +70,43 @@ def find_station(named: Path | None) -> Path:
             return candidate.resolve()
     where = " or ".join(str(candidate) for candidate in candidates)
     raise PlaceError(f"no station file at {where}: name one with --station")
+
+
+def find_state(named: Path | None) -> Path:
+    """Return the state folder whose ledger is to be read: the named one (a run folder will do), that of the running
+    simulation or device, that of the newest kept simulation, the installed one.
+
+    Raises:
+        PlaceError: no ledger in any of them.
+    """
+    candidates = [named, named / STATE] if named else _known_states()
+    for candidate in candidates:
+        if (candidate / LEDGER).exists():
+            return candidate.resolve()
+    where = f" under {named}" if named else ", no simulation was run here and nothing is installed"
+    raise PlaceError(f"no ledger{where}: run `linewarden sim`, or name a state folder with --state")
+
+
+def station_of(state: Path) -> Path | None:
+    """Return the station file of the device whose state folder this is, None where there is none."""
+    candidates = (state.parent / "station.toml", *((INSTALLED_STATION,) if state == INSTALLED_STATE else ()))
+    return next((candidate for candidate in candidates if candidate.is_file()), None)
+
+
+def interfaces() -> Path:
+    """Return the folder of the published interfaces and of the verifier."""
+    return CHECKOUT / "docs" / "interfaces" if in_checkout() else _share("interfaces")
+
+
+def _known_states() -> list[Path]:
+    running = current_runtime() / "station.toml"
+    found = [running.resolve().parent / STATE] if running.exists() else []
+    if (INSTALLED_RUNTIME / "line.sock").exists():
+        found.append(INSTALLED_STATE)
+    runs = CHECKOUT / "var" / "sim"
+    kept = [path for path in runs.iterdir() if path.name.isdecimal()] if runs.is_dir() else []
+    found += [path / STATE for path in sorted(kept, key=lambda path: int(path.name), reverse=True)]
+    return [*found, *(() if INSTALLED_STATE in found else (INSTALLED_STATE,))]
 
 
 def new_run(keep: Path | None) -> Path:

@@ -17,6 +17,8 @@ from typing import Any
 
 import msgspec
 
+from daemon import ledger_file
+from daemon.ledger_file import LedgerUnreadable
 from daemon.messages import Act, Answer, Ask, Report, Status
 from daemon.wire import Message
 from drivers.sim.faults import FaultName, Order
@@ -39,6 +41,8 @@ BOX_READY_S = 90.0
 DAEMONS_READY_S = 60.0
 ACT_S = 30.0
 CLOSE_S = 15.0
+ARCHIVE_S = 2.0
+ARCHIVED = "SELECT (SELECT max(size) FROM archived) > (SELECT max(closed_entry) FROM batch)"
 GRACE_S = 60.0
 POOL_NAME = "pool"
 MOST_RESTARTS = 20
@@ -84,7 +88,7 @@ class Simulation:
         now = time.monotonic_ns()
         self.snapshot = Snapshot(options.units, options.rate, options.seed, options.faults, now, now)
         cameras = [("camera@", camera) for camera in options.layout.cameras]
-        for name, instance in (("recorder", ""), ("line", ""), ("vision", ""), *cameras):
+        for name, instance in (("recorder", ""), ("line", ""), ("vision", ""), ("uplink", ""), *cameras):
             unit = unitfile.read(places.unit_files() / f"linewarden-{name}.service", instance)
             self._supervisor.add(unit, command_here(unit.command, self.run.station))
         self._player = FaultPlayer(self._supervisor, self.run, documents, "".join(cameras[0]))
@@ -116,7 +120,9 @@ class Simulation:
         self._phase("closing the batch")
         with contextlib.suppress(SimError):
             self._act(self._line, _act("stop", ""), ACT_S)
+            self._until(lambda: self._stands, CLOSE_S, "the line to stop")
             self._act(self._recorder, _act("batch-close", batch), CLOSE_S)
+            self._until(self._batch_archived, ARCHIVE_S, "the archive")
         return self._report()
 
     def findings(self) -> dict[str, Any]:
@@ -142,6 +148,11 @@ class Simulation:
         self._selector.close()
         withdraw(self.run)
         shutil.rmtree(self.run.runtime, ignore_errors=True)
+
+    @property
+    def _stands(self) -> bool:
+        status = self.snapshot.status
+        return status is not None and status.state in ("STOPPED", "ABORTED")
 
     def _take_out(self, behind: int) -> None:
         if self._box is not None:
@@ -262,6 +273,12 @@ class Simulation:
                 return dict(msgspec.json.decode(answer.document))
             self._pause()
         raise SimError(f"recorder gave no batch report within {CLOSE_S:.0f} s; logs in {self.run.log}")
+
+    def _batch_archived(self) -> bool:
+        """True once it is on record that the archive has the closed batch."""
+        with contextlib.suppress(LedgerUnreadable), ledger_file.reading(self.run.state / ledger_file.LEDGER) as db:
+            return bool(db.execute(ARCHIVED).fetchone()[0])
+        return False
 
     def _phase(self, text: str) -> None:
         self.snapshot.phase = text

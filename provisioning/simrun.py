@@ -74,7 +74,7 @@ def _tell(document: dict[str, Any], run: Run, options: Options, console: Console
     for path in written:
         report.write(document, path)
     report.show(document, console)
-    count, sheet = pictures.write_previews(run.state / "evidence", run.folder / "rejects")
+    count, sheet = pictures.write_previews(run.state, run.folder / "rejects")
     console.print(f"report          {written[-1]}", highlight=False, soft_wrap=True)
     if sheet is not None:
         console.print(f"reject pictures {sheet.parent} ({count} PNG)", highlight=False, soft_wrap=True)

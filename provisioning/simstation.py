@@ -47,6 +47,14 @@ actuator_ms = 8.0
 bundle = "bundle"
 recipe = "recipe"
 trust = "trust"
+
+[recorder]
+key = "development"
+
+[archive]
+kind = "directory"
+path = "archive"
+every_s = 0.5
 """
 
 CAMERA = """
@@ -173,6 +181,10 @@ class Run:
         return self.folder / "log"
 
     @property
+    def archive(self) -> Path:
+        return self.folder / "archive"
+
+    @property
     def cameras(self) -> Path:
         return self.runtime / CAMERA_SOCKETS
 
@@ -211,7 +223,7 @@ def prepare(documents: Documents, keep: Path | None, rate: float, layout: Layout
         PlaceError: the folder is in use.
     """
     run = Run(new_run(keep), Path(tempfile.mkdtemp(prefix="linewarden-")))
-    for folder in (run.state, run.log, run.cameras):
+    for folder in (run.state, run.log, run.cameras, run.archive):
         folder.mkdir()
     for name, target in (("bundle", documents.bundle), ("recipe", documents.recipe), ("trust", documents.trust)):
         (run.folder / name).symlink_to(target.resolve())

@@ -1,4 +1,4 @@
-"""`linewarden status`: asks the running line and shows its answer. Reads only."""
+"""`linewarden status`: asks the running line and shows its answer, and how full its disk is. Reads only."""
 
 import time
 from pathlib import Path
@@ -8,10 +8,16 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from daemon import config
+from daemon.config import ConfigError
+from daemon.ledger_file import LedgerUnreadable
+from provisioning import places
+from provisioning.forecast import Forecast, storage
 from provisioning.owners import OwnerError, ask_status
 from provisioning.view import status_picture
 
 WATCH_S = 0.5
+SOON_DAYS = 7.0
 
 
 def show(runtime: Path, console: Console) -> None:
@@ -21,16 +27,20 @@ def show(runtime: Path, console: Console) -> None:
         OwnerError: the line does not answer.
     """
     console.print(status_picture(ask_status(runtime)))
+    for one in _storage(runtime):
+        soon = one.days_left is not None and one.days_left < SOON_DAYS
+        console.print(Text(one.text(), style="yellow" if soon else "dim"), soft_wrap=True)
 
 
 def show_json(runtime: Path, console: Console) -> None:
-    """Print one snapshot as JSON; the keys are those of daemon.messages.Status.
+    """Print one snapshot as JSON; the keys are those of daemon.messages.Status, and `storage`.
 
     Raises:
         OwnerError: the line does not answer.
     """
-    document = msgspec.json.format(msgspec.json.encode(ask_status(runtime)), indent=2).decode()
-    console.print(document, highlight=False, markup=False, soft_wrap=True)
+    document = msgspec.to_builtins(ask_status(runtime)) | {"storage": [one.document() for one in _storage(runtime)]}
+    text = msgspec.json.format(msgspec.json.encode(document), indent=2).decode()
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def watch(runtime: Path, console: Console) -> None:
@@ -47,3 +57,15 @@ def watch(runtime: Path, console: Console) -> None:
                 live.update(status_picture(ask_status(runtime)), refresh=True)
             except OwnerError as error:
                 live.update(Text(str(error), style="yellow"), refresh=True)
+
+
+def _storage(runtime: Path) -> list[Forecast]:
+    """Return how full the device's stores are; nothing where its folders cannot be read from here."""
+    link = runtime / "station.toml"
+    station = link.resolve() if link.exists() else places.INSTALLED_STATION
+    state = station.parent / places.STATE if link.exists() else places.INSTALLED_STATE
+    try:
+        quota = config.load(station).vision.evidence_quota_mb << 20
+        return storage(state, quota, time.time_ns())
+    except (ConfigError, LedgerUnreadable, OSError):
+        return []

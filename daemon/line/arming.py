@@ -10,7 +10,7 @@ from daemon.messages import Arm, Loaded, Resume
 from daemon.units import UnitId
 
 REMEMBERED = 1024
-Pinned = Callable[[str, str], str]  # (bundle, recipe) -> configuration digest of what this process runs on
+Pinned = Callable[[str, str, str], str]  # (bundle, recipe, plan) -> configuration digest of this process
 
 
 class Arming:
@@ -42,8 +42,9 @@ class Arming:
     def armed_is_loaded(self) -> bool:
         """True while vision's documents and this process's configuration are the open batch's."""
         loaded, arm = self.loaded, self.arm
-        same = loaded and (loaded.bundle, loaded.recipe) == (arm.bundle, arm.recipe)
-        return bool(same and arm.batch and arm.configuration == self._pinned(arm.bundle, arm.recipe))
+        if not loaded or not arm.batch or (loaded.bundle, loaded.recipe) != (arm.bundle, arm.recipe):
+            return False
+        return arm.configuration == self._pinned(loaded.bundle, loaded.recipe, loaded.plan)
 
     def resume(self, resume: Resume) -> None:
         """The recorder said what it has of earlier lives of the line."""

@@ -21,8 +21,8 @@ def build(path: Path, runtime: Path) -> Line:
     registers = load_map()
 
     @functools.cache
-    def pinned(bundle: str, recipe: str) -> str:
-        return config.configuration_digest(digest, bundle, recipe, registers.digest, config.release())
+    def pinned(bundle: str, recipe: str, plan: str) -> str:
+        return config.configuration_digest(digest, bundle, recipe, registers.digest, config.release(), plan)
 
     return Line(station, runtime, Plc(open_link(station, path), registers, settings(station)), registers, pinned)
 

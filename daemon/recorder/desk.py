@@ -156,9 +156,10 @@ class Desk:
             register_map=pins.register_map,
             release=pins.release,
             configuration=config.configuration_digest(
-                pins.station, loaded.bundle, loaded.recipe, pins.register_map, pins.release
+                pins.station, loaded.bundle, loaded.recipe, pins.register_map, pins.release, loaded.plan
             ),
             actor=act.actor,
             role=act.role,
             reason=act.reason,
+            plan=loaded.plan,
         )

@@ -125,7 +125,7 @@ def archived_values(row: ArchivedRow) -> Values:
 
 
 def opened_values(row: BatchOpened) -> Values:
-    """Columns id … since_epoch of table batch, in the order of the struct."""
+    """Columns id … since_epoch and plan of table batch, in the order of the struct."""
     return msgspec.structs.astuple(row)[1:]
 
 

@@ -57,8 +57,8 @@ INSERT_SESSION = """INSERT INTO session VALUES (?, ?, ?, ?, ?)
 ON CONFLICT (session) DO UPDATE SET acknowledged = excluded.acknowledged, digest = excluded.digest
 WHERE excluded.acknowledged > acknowledged"""
 OPEN_BATCH = """INSERT INTO batch (id, station, bundle, recipe, bundle_name, recipe_name, register_map,
-  release, configuration, actor, role, reason, since_epoch, opened_wall_ns, opened_clock, entry, state)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'open')"""
+  release, configuration, actor, role, reason, since_epoch, plan, opened_wall_ns, opened_clock, entry, state)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'open')"""
 CLOSE_BATCH = """UPDATE batch SET state = 'closed', closed_actor = ?, closed_reason = ?, report = ?,
   closed_wall_ns = ?, closed_clock = ?, closed_entry = ? WHERE id = ? AND state = 'open'"""
 

@@ -25,6 +25,7 @@ WHOLE = -1
 
 K = TypeVar("K", bound=Hashable)
 Sight = tuple[FrameKey, int]
+Owner = tuple[UnitId, ViewKey]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +47,14 @@ class Looked:
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """This sight will not be judged (any more): nothing of it needs to be held."""
+    """This sight will not be judged (any more).
+
+    `of` is the unit, and the view of it, that it shows and that is not judged; None where it shows none for certain.
+    """
 
     key: FrameKey
     region: int = 0
+    of: Owner | None = None
 
 
 Command = Judged | Drop
@@ -92,6 +97,7 @@ class Fusion:
         self._units: dict[UnitId, _Open] = {}
         self._closed_units: _Memory[UnitId] = _Memory()
         self._spent: _Memory[Sight] = _Memory()
+        self._owners: dict[Sight, Owner] = {}
 
     def session(self, camera: str, session: int) -> list[Command]:
         """A new acquisition of `camera` began: frames and bindings of the earlier one are void."""
@@ -108,9 +114,9 @@ class Fusion:
         """A frame, or one region of it, was inferred."""
         sight = (frame.key, frame.region)
         if self._sessions.get(frame.key.camera) != frame.key.session or self._is_spent(sight):
-            return [Drop(*sight)]
+            return [Drop(*sight, self._owners.pop(sight, None))]
         if sight in self._frames:
-            return self._void(sight)
+            return [*self._void(sight, doubted=True)]
         self._frames[sight] = frame
         binding = self._bindings.get(sight)
         return self._judge_if_whole(binding[0], now_ns) if binding else []
@@ -124,9 +130,9 @@ class Fusion:
         camera = message.key.camera
         foreign = view.role not in self._rules.limits or view.camera != self._looks.get(camera, camera)
         if known or foreign or self._is_spent(sight) or self._has(unit, view):
-            return [*self._void(sight), *self._spoil(unit)]
+            return [*self._void(sight, doubted=True), *self._spoil(unit, doubted=True)]
         if unit in self._closed_units:
-            return self._void(sight)
+            return [*self._void(sight)]
         self._bindings[sight] = (unit, view)
         self._units.setdefault(unit, _Open(now_ns)).sights[view] = sight
         return self._judge_if_whole(unit, now_ns)
@@ -134,20 +140,21 @@ class Fusion:
     def unbound(self, key: FrameKey, region: int | None = None) -> list[Command]:
         """`line` says that this frame, or one region of it, shows no unit that can still be accepted."""
         if region is not None:
-            return self._void((key, region))
+            return [*self._void((key, region))]
         self._spent.add((key, WHOLE))
         sights = sorted({sight for sight in (*self._frames, *self._bindings) if sight[0] == key})
         return [command for sight in sights for command in self._void(sight)]
 
     def expire(self, now_ns: int) -> list[Command]:
         """Drop what waited too long: frames nobody bound, units whose other views never came."""
+        self._owners = {sight: owner for sight, owner in self._owners.items() if owner[0] in self._closed_units}
         late_units = [unit for unit, open_ in self._units.items() if now_ns - open_.since_ns > BOUND_NS]
         late_frames = [
             sight
             for sight, frame in self._frames.items()
             if sight not in self._bindings and now_ns - frame.inferred_ns > UNBOUND_NS
         ]
-        voided = [command for sight in late_frames for command in self._void(sight)]
+        voided: list[Command] = [command for sight in late_frames for command in self._void(sight)]
         return voided + [command for unit in late_units for command in self._spoil(unit)]
 
     def _is_spent(self, sight: Sight) -> bool:
@@ -190,24 +197,31 @@ class Fusion:
             judged_ns=now_ns,
         )
 
-    def _void(self, sight: Sight) -> list[Command]:
+    def _void(self, sight: Sight, *, doubted: bool = False) -> list[Drop]:
         """The sight is never credited, and neither is the unit that claimed it."""
         self._spent.add(sight)
         binding = self._bindings.get(sight)
         if binding:
-            return self._spoil(binding[0])
+            return self._spoil(binding[0], doubted=doubted)
         return [Drop(*sight)] if self._frames.pop(sight, None) else []
 
-    def _spoil(self, unit: UnitId) -> list[Command]:
-        """The unit is never judged."""
-        return [Drop(*sight) for sight in self._close(unit)]
+    def _spoil(self, unit: UnitId, *, doubted: bool = False) -> list[Drop]:
+        """The unit is never judged. `doubted`: two things were said about it, so nobody knows what its frames show."""
+        drops = []
+        for view, sight, held in self._close(unit):
+            of = None if doubted else (unit, view)
+            if held:
+                drops.append(Drop(*sight, of))
+            elif of:
+                self._owners[sight] = of
+        return drops
 
-    def _close(self, unit: UnitId) -> list[Sight]:
-        """Forget the unit and return those of its sights that were held."""
+    def _close(self, unit: UnitId) -> list[tuple[ViewKey, Sight, bool]]:
+        """Forget the unit and return its sights, and whether their frames were held."""
         self._closed_units.add(unit)
         open_ = self._units.pop(unit, None)
-        sights = list(open_.sights.values()) if open_ else []
-        for sight in sights:
+        sights = list(open_.sights.items()) if open_ else []
+        for _, sight in sights:
             self._spent.add(sight)
             del self._bindings[sight]
-        return [sight for sight in sights if self._frames.pop(sight, None)]
+        return [(view, sight, self._frames.pop(sight, None) is not None) for view, sight in sights]

@@ -1,68 +1,79 @@
-"""Evidence store, first form: the raw frames of units that were not accepted, and a share of the others.
+"""Thread `keep`: the evidence store, `evidence/ab/<sha256 of the pixels>.pgm` (docs/operations/evidence.md).
 
-Files are content-addressed: `evidence/ab/abcd….pgm`, named by the sha256 of the raw pixels, which the unit's row holds.
-`evidence/index.jsonl` says which unit, view and verdict a file belongs to. Nothing here can change a verdict or delay
-one: a full queue, a full disk or a reached quota drops evidence and counts it.
+Rules of this file:
+  1. Nothing here can change a verdict or delay one: what cannot be kept is dropped, reported and alarmed.
+  2. An image is reported as retained only when it is durable; what is about to be done is in `pending` before.
+  3. An image is deleted only if an archive has it, and never to make room for what is not archived.
 """
 
+import contextlib
+import logging
 import os
 import queue
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
-from daemon.units import FrameKey, Reason, UnitId, Verdict, ViewKey
+from daemon.evidence_file import EVIDENCE, Image, ImageDamaged, image_file, image_files, is_whole, read_image
+from daemon.records import EvidenceRow, Kept
+from daemon.vision.pending import CAPACITY, Pending
+from daemon.vision.retention import Retention
+from signing.durable import sync_directory, write_durably
 
 QUEUED = 24
+LOST = 1024
+TOGETHER = 8
 IDLE_S = 0.2
+RESERVE_BYTES = 128 << 20
+NEWEST = 64
+LOOKS = 256
+LOOK_AGAIN_S = 5.0
+SPARE = 32
 
-_HEADER_BYTES = 32
-
-
-class Entry(msgspec.Struct, frozen=True):
-    """One line of index.jsonl."""
-
-    unit: UnitId
-    view: ViewKey
-    key: FrameKey
-    verdict: Verdict
-    reason: Reason
-    defect: str
-    scores: dict[str, float]
-    digest: str
-    file: str
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """One frame to keep: `pixels` are `height` rows of `width` bytes, whose sha256 (hex) is `entry.digest`."""
+class Offer:
+    """One image to keep, and the row that will say so (number 0, state retained)."""
 
-    entry: Entry
-    width: int
-    height: int
-    pixels: bytes
+    row: EvidenceRow
+    image: Image
 
 
 class Keeper:
-    """`offer` and `dropped` belong to thread `infer`, everything else to thread `keep`."""
+    """`offer`, `acknowledged`, `outcomes` and `dropped` are for thread `infer` too, everything else is thread `keep`'s.
+
+    `outcomes` gives, in order, what has to be told the recorder; `acknowledged` is how many of them it has.
+    """
 
     def __init__(self, state: Path, quota_bytes: int) -> None:
-        self._root = state / "evidence"
+        self._state = state
         self._quota = quota_bytes
         self._used = 0
-        self._queue: queue.Queue[Kept] = queue.Queue(QUEUED)
+        self._queue: queue.Queue[Offer] = queue.Queue(QUEUED)
+        self._lost: queue.Queue[EvidenceRow] = queue.Queue(LOST)
+        self._pending = Pending(state)
+        self._retention = Retention(state)
+        self._look_again_s = 0.0
         self._stopping = False
+        self.outcomes: queue.SimpleQueue[EvidenceRow] = queue.SimpleQueue()
+        self.acknowledged = 0
         self.turns = 0
         self.dropped = 0
         self.failure = ""
 
-    def offer(self, item: Kept) -> None:
-        """Take over one frame, or drop it when the queue is full. Never blocks."""
+    def offer(self, item: Offer) -> None:
+        """Take over one image, or drop it when the queue is full. Never blocks."""
         try:
             self._queue.put_nowait(item)
         except queue.Full:
-            self._drop("the queue is full")
+            row = self._dropped(item.row, "the disk is slower than the images come: the queue is full")
+            with contextlib.suppress(queue.Full):
+                self._lost.put_nowait(row)
 
     def stop(self) -> None:
         """Ask `run` to write what is queued and to return."""
@@ -70,49 +81,186 @@ class Keeper:
 
     def run(self) -> None:
         """Body of thread `keep`: write what is offered until `stop`."""
-        for file in self._root.rglob("*.pgm"):
-            self.turns += 1
-            self._used += file.lstat().st_size
+        self._begin()
         while True:
             self.turns += 1
-            try:
-                item = self._queue.get(timeout=IDLE_S)
-            except queue.Empty:
-                if self._stopping:
-                    return
-                continue
-            self._keep(item)
+            stopping = self._stopping
+            items = self._taken()
+            if items:
+                self._keep(items)
+            self._tell_lost()
+            with contextlib.suppress(OSError):
+                self._pending.settle(self.acknowledged)
+            if stopping and not items:
+                return
 
-    def _keep(self, item: Kept) -> None:
-        path = self._root / item.entry.file
-        needed = len(item.pixels) + _HEADER_BYTES
+    def _taken(self) -> list[Offer]:
+        items: list[Offer] = []
+        with contextlib.suppress(queue.Empty):
+            items.append(self._queue.get(timeout=IDLE_S))
+            while len(items) < TOGETHER:
+                items.append(self._queue.get_nowait())
+        return items
+
+    def _begin(self) -> None:
+        """Learn what lies here, throw half files away, and report what an earlier life did not get reported."""
+        newest: list[tuple[float, Path]] = []
+        for file in image_files(self._state):
+            self.turns += 1
+            status = file.lstat()
+            self._used += status.st_size
+            newest.append((status.st_mtime, file))
+        for half in (self._state / EVIDENCE).rglob("*.tmp"):
+            half.unlink(missing_ok=True)
+        damaged = [file for _, file in sorted(newest)[-NEWEST:] if not is_whole(file)]
+        if damaged:
+            self._fail(f"{len(damaged)} images lie damaged in the store, {damaged[0].name} among them", len(damaged))
+        rows = self._pending.load()
+        last = {row.digest: row.state for row in rows}
+        found = [self._found(row, last[row.digest]) for row in rows]
+        for row in self._retention.news(found):
+            self._report(row)
+
+    def _found(self, row: EvidenceRow, last: Kept) -> EvidenceRow:
+        """Return what the disk says now about a row that was written down and perhaps not carried out.
+
+        `last` is what the newest row about the same image wants.
+        """
+        self.turns += 1
+        path = image_file(self._state, row.digest)
+        try:
+            if row.state is last is Kept.RELEASED:
+                self._remove(path)
+            elif row.state is Kept.RETAINED and last is not Kept.RELEASED:
+                read_image(path)
+                _sync(path)
+        except (ImageDamaged, OSError) as error:
+            _log.warning("evidence: %s", error)
+            return self._dropped(row, "not whole on the disk after a restart")
+        return row
+
+    def _keep(self, items: Sequence[Offer]) -> None:
+        if len(self._pending) + len(items) > CAPACITY:
+            self._fail(f"{len(self._pending)} rows about images wait for the recorder", len(items))
+            return
+        rows: list[EvidenceRow] = []
+        for item in items:
+            coming = {row.digest: row.bytes for row in rows if row.state is Kept.RETAINED}
+            full = self._no_room(item, coming)
+            rows.append(self._dropped(item.row, full) if full else item.row)
+        why = self._written_down(rows)
+        for item, row in zip(items, rows, strict=True):
+            self.turns += 1
+            if row.state is Kept.RETAINED and (failed := why or self._store(item)):
+                self._report(self._dropped(row, failed))
+            else:
+                self._report(row)
+
+    def _written_down(self, rows: Iterable[EvidenceRow]) -> str:
+        try:
+            _make_folder(self._state / EVIDENCE)
+            self._pending.intend(rows)
+        except OSError as error:
+            return f"the list of what is pending cannot be written: {error.strerror}"
+        return ""
+
+    def _store(self, item: Offer) -> str:
+        """Write one image, durable; return why not."""
+        path = image_file(self._state, item.row.digest)
+        data = item.image.encoded()
+        try:
+            if path.exists() and path.read_bytes() == data:
+                _sync(path)
+                return ""
+            _make_folder(path.parent)
+            before = path.lstat().st_size if path.exists() else 0
+            write_durably(path, data)
+            self._used += len(data) - before
+        except OSError as error:
+            return f"{path.parent}: {error.strerror}"
+        return ""
+
+    def _no_room(self, item: Offer, coming: Mapping[str, int]) -> str:
+        """Make room for an image behind those that are coming, if that is allowed; return why there is none."""
+        if item.row.digest in coming or image_file(self._state, item.row.digest).exists():
+            return ""
+        needed = sum(coming.values()) + item.row.bytes
         if self._used + needed > self._quota:
-            self._drop(f"the quota of {self._quota >> 20} MB is used up")
+            self._make_room(self._quota - self._quota // SPARE - needed)
+        if self._used + needed > self._quota:
+            return f"the quota of {self._quota >> 20} MB is used up by images that are in no archive yet"
+        with contextlib.suppress(OSError):
+            disk = os.statvfs(self._state)
+            if disk.f_bavail * disk.f_frsize < RESERVE_BYTES + needed:
+                return f"the last {RESERVE_BYTES >> 20} MB of the disk are the ledger's"
+        return ""
+
+    def _make_room(self, target: int) -> None:
+        """Delete archived images until at most `target` bytes are used, or nothing more may go for now."""
+        if time.monotonic() < self._look_again_s:
+            return
+        for _ in range(LOOKS):
+            self.turns += 1
+            rows = self._retention.look()
+            if rows is None:
+                self._look_again_s = time.monotonic() + LOOK_AGAIN_S
+                return
+            if rows and not self._pending.holds(rows[0].digest):
+                self._release(rows)
+            if self._used <= target:
+                return
+
+    def _release(self, rows: list[EvidenceRow]) -> None:
+        self.turns += 1
+        released = [msgspec.structs.replace(row, seq=0, state=Kept.RELEASED, why="archived") for row in rows]
+        if len(self._pending) + len(rows) > CAPACITY or self._written_down(released):
             return
         try:
-            if not path.exists():
-                _write(path, b"P5\n%d %d\n255\n" % (item.width, item.height), item.pixels)
-                self._used += needed
-            with (self._root / "index.jsonl").open("ab") as index:
-                index.write(msgspec.json.encode(item.entry) + b"\n")
+            self._remove(image_file(self._state, rows[0].digest))
         except OSError as error:
-            self._drop(f"{path.parent}: {error.strerror}")
+            _log.warning("evidence: %s", error)
+            return
+        for row in released:
+            self._report(row)
 
-    def _drop(self, why: str) -> None:
+    def _remove(self, path: Path) -> None:
+        if path.exists():
+            size = path.lstat().st_size
+            path.unlink()
+            sync_directory(path.parent)
+            self._used -= size
+
+    def _tell_lost(self) -> None:
+        rows: list[EvidenceRow] = []
+        with contextlib.suppress(queue.Empty):
+            while len(self._pending) + len(rows) < CAPACITY:
+                rows.append(self._lost.get_nowait())
+        if rows:
+            self._written_down(rows)
+        for row in rows:
+            self._report(row)
+
+    def _report(self, row: EvidenceRow) -> None:
+        self._pending.reported(row)
+        self.outcomes.put(row)
+
+    def _dropped(self, row: EvidenceRow, why: str) -> EvidenceRow:
+        self._fail(why)
+        return msgspec.structs.replace(row, state=Kept.DROPPED, why=why)
+
+    def _fail(self, why: str, images: int = 1) -> None:
         self.failure = why
-        self.dropped += 1
+        self.dropped += images
 
 
-def file_of(digest: str) -> str:
-    """Return where the frame with this digest lies in the store, relative to it."""
-    return f"{digest[:2]}/{digest}.pgm"
+def _sync(path: Path) -> None:
+    """See that a file that lies there is on the disk, with its name."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+    sync_directory(path.parent)
 
 
-def _write(path: Path, header: bytes, pixels: bytes) -> None:
-    """Visible only when whole. No fsync: a file torn by a power cut does not match its own name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("wb") as file:
-        file.write(header)
-        file.write(pixels)
-    os.replace(temporary, path)
+def _make_folder(path: Path) -> None:
+    if not path.is_dir():
+        path.mkdir(parents=True, exist_ok=True)
+        sync_directory(path.parent)

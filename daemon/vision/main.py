@@ -17,20 +17,15 @@ from types import FrameType
 from typing import Protocol
 
 from daemon import notify
-from daemon.config import Camera, ConfigError, Station, load, resolve, runtime_dir, state_dir
-from daemon.messages import PROTO, Hello, Loaded
-from daemon.recipe import Recipe, RecipeRefused, admit, read_recipe
-from daemon.views import views_of
+from daemon.config import ConfigError, Station, load, runtime_dir, state_dir
+from daemon.messages import PROTO, Hello
+from daemon.recipe import RecipeRefused
 from daemon.vision.keep import Keeper
-from daemon.vision.light import Light
 from daemon.vision.links import Link
-from daemon.vision.pipeline import Pipeline, Plan, looker
+from daemon.vision.pipeline import Pipeline
+from daemon.vision.plan import folders_of, open_plan
 from engines.errors import EngineError
-from engines.load import load as load_engine
 from signing.errors import SigningError
-from signing.keyring import load_trust
-from signing.sealed import open_directory
-from signing.verify import VerifiedBundle, VerifiedRecipe, verify, verify_recipe
 
 SUPERVISE_S = 0.05
 JOIN_S = 2.0
@@ -59,7 +54,7 @@ def main(station_path: Path) -> int:
     try:
         station = load(station_path)
         runtime, state = runtime_dir(), state_dir()
-        plan = open_plan(station_path, station)
+        plan = open_plan(station, folders_of(station_path, station))
     except (ConfigError, SigningError, RecipeRefused, EngineError) as error:
         print(f"vision: {error}", file=sys.stderr)
         return os.EX_CONFIG
@@ -69,56 +64,8 @@ def main(station_path: Path) -> int:
     gc.collect()
     gc.freeze()
     status = supervise(stop, {"infer": pipeline, "keep": keeper})
-    for used in plan.lookers.values():
-        used.engine.close()
+    plan.close()
     return status
-
-
-def open_plan(station_path: Path, station: Station) -> Plan:
-    """Verify bundle and recipe, then load and warm an engine per view; every lane must have a camera for each.
-
-    Raises:
-        SigningError, RecipeRefused, EngineError: each one line; nothing is loaded.
-    """
-    trust = load_trust(resolve(station_path, station.vision.trust), production=station.production)
-    with open_directory(resolve(station_path, station.vision.bundle)) as fd:
-        bundle = verify(fd, trust)
-    with open_directory(resolve(station_path, station.vision.recipe)) as fd:
-        verified = verify_recipe(fd, trust)
-    recipe = read_recipe(verified)
-    for lane in range(station.lanes):
-        admit(recipe, bundle, views_of(station, lane))
-    models = {view.camera: view.model for view in recipe.views}
-    lookers = {
-        look: looker(load_engine(bundle, model), bundle.manifest.models[model]) for look, model in models.items()
-    }
-    looks = {camera.name: camera.look for camera in station.cameras}
-    lights = {camera.name: _light(camera) for camera in station.cameras if camera.patch}
-    regions = {camera.name: camera.regions for camera in station.cameras if camera.regions}
-    return Plan(_loaded(bundle, verified, recipe), recipe, lookers, looks, lights, regions)
-
-
-def _light(camera: Camera) -> Light:
-    patch = camera.patch
-    if patch is None or patch.x + patch.width > camera.width or patch.y + patch.height > camera.height:
-        raise ConfigError(f"$.cameras: the patch of {camera.name} must lie inside {camera.width} x {camera.height} px")
-    return Light(patch)
-
-
-def _loaded(bundle: VerifiedBundle, verified: VerifiedRecipe, recipe: Recipe) -> Loaded:
-    return Loaded(
-        bundle=bundle.digest,
-        recipe=verified.digest,
-        bundle_name=f"{bundle.manifest.name} {bundle.manifest.version}",
-        recipe_name=f"{recipe.name} {recipe.version}",
-        views=[view.key for view in recipe.views],
-        max_latency_ms=recipe.max_latency_ms,
-        window_ms=recipe.window_ms,
-        min_gap_mm=recipe.min_gap_mm,
-        max_gap_mm=recipe.max_gap_mm,
-        sampling_every=recipe.sampling_every,
-        stops=recipe.stops,
-    )
 
 
 def _links(station: Station, runtime: Path) -> tuple[Link, list[Link]]:

@@ -6,58 +6,31 @@ is copied out and the slot is given back at once, so that a camera never runs sh
 
 import hashlib
 import logging
-import math
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from daemon.config import Region
-from daemon.messages import Arm, Bound, FrameReady, Judged, Loaded, Release, Ring, Unbound, VisionFault
-from daemon.recipe import Recipe
-from daemon.units import JudgedView, Verdict
+from daemon.evidence_file import Image
+from daemon.messages import Arm, Bound, FrameReady, Judged, Release, Ring, Stored, Unbound, VisionFault
+from daemon.records import EvidenceRow, Kept
+from daemon.units import FrameKey, UnitId, ViewKey
+from daemon.vision.choice import is_kept
 from daemon.vision.fusion import Command, Drop, Fusion, Looked, Sight
-from daemon.vision.judging import Limit, Rules
-from daemon.vision.keep import Entry, Keeper, Kept, file_of
-from daemon.vision.light import Light
+from daemon.vision.keep import Keeper, Offer
 from daemon.vision.links import Link, Links
+from daemon.vision.plan import Plan, rules_of
+from daemon.vision.reports import Reports
 from daemon.vision.ring_map import RingMap, RingRefused
 from daemon.wire import Message, WireError
-from engines.engine import Engine, Frame, Outputs, allocate
-from engines.errors import EngineError
-from engines.heads import decode
-from signing.manifest import Model
+from engines.engine import Frame
 
 IDLE_S = 0.05
 EXPIRE_NS = 100_000_000
 FAULT_PERIOD_NS = 1_000_000_000
-FAULT_CODE = "VISION_FAULT"
+FAULT_CODE, DROPPED_CODE = "VISION_FAULT", "EVIDENCE_DROPPED"
+NOT_JUDGED = "not judged"
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Looker:
-    """The engine of one view, with the buffers it writes into; it serves the cameras of every lane in turn."""
-
-    engine: Engine
-    model: Model
-    out: Outputs
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What was verified and loaded. `lookers` by view of the recipe, `looks` says which view each camera takes.
-
-    `lights` by camera, where there is a reference patch; `regions` by camera, where a frame shows several units.
-    """
-
-    loaded: Loaded
-    recipe: Recipe
-    lookers: Mapping[str, Looker]
-    looks: Mapping[str, str]
-    lights: Mapping[str, Light] = field(default_factory=dict)
-    regions: Mapping[str, Sequence[Region]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -67,23 +40,16 @@ class _Held:
     width: int
     height: int
     image: Frame | bytes
+    digest: str
 
     def pixels(self) -> bytes:
         return self.image if isinstance(self.image, bytes) else self.image.tobytes()
 
-
-def looker(engine: Engine, model: Model) -> Looker:
-    """Return `engine` with its own buffers."""
-    return Looker(engine, model, allocate(engine.outputs))
-
-
-def rules_of(recipe: Recipe) -> Rules:
-    """Return what `judging` needs of a recipe."""
-    limits = {
-        view.key: {name: Limit(limit.accept_below, limit.reject_from) for name, limit in view.limits.items()}
-        for view in recipe.views
-    }
-    return Rules(limits, {name: recipe.channel_of(name) for name in recipe.channels})
+    def offer(self, unit: UnitId, view: ViewKey, key: FrameKey, why: str) -> Offer:
+        """Return the image for the evidence store, named by the digest of these very pixels."""
+        image = Image(self.width, self.height, self.pixels())
+        row = EvidenceRow(0, unit, view, key, self.digest, Kept.RETAINED, why, image.file_bytes)
+        return Offer(row, image)
 
 
 class Pipeline:
@@ -93,7 +59,10 @@ class Pipeline:
         self._plan = plan
         self._line = line
         self._links = Links([line, *others])
+        self._recorder = next((link for link in others if link.process == "recorder"), None)
         self._keeper = keeper
+        self._reports = Reports(keeper.outcomes)
+        self._batch = ""
         self._fusion = Fusion(rules_of(plan.recipe), plan.loaded.bundle, plan.looks)
         self._rings: dict[str, RingMap] = {}
         self._waiting: deque[tuple[Link, FrameReady]] = deque()
@@ -121,12 +90,22 @@ class Pipeline:
         for link in self._links.connect_due(time.monotonic_ns()):
             if link.process != "camera":
                 self._send(link, self._plan.loaded)
+            if link is self._recorder:
+                self._reports.connected()
         for link in self._links.wait(0 if self._waiting else IDLE_S):
             self._read(link)
         if self._waiting:
             link, ready = self._waiting.popleft()
             self._look(link, ready)
+        self._report()
         self._expire(time.monotonic_ns())
+
+    def _report(self) -> None:
+        """Tell the recorder what became of images, and the keeper what the recorder has."""
+        recorder = self._recorder
+        if recorder and recorder.peer:
+            self._reports.pump(lambda row: self._send(recorder, row))
+        self._keeper.acknowledged = self._reports.acknowledged
 
     def _expire(self, now_ns: int) -> None:
         if now_ns < self._next_expiry_ns:
@@ -135,7 +114,8 @@ class Pipeline:
         self._carry_out(self._fusion.expire(now_ns))
         if self._keeper.dropped != self._reported_drops:
             self._reported_drops = self._keeper.dropped
-            self._fault("evidence dropped", f"{self._reported_drops} images not kept: {self._keeper.failure}")
+            text = f"{self._keeper.failure} ({self._reported_drops} images since the start)"
+            self._fault("evidence dropped", text, DROPPED_CODE)
 
     def _read(self, link: Link) -> None:
         try:
@@ -164,11 +144,14 @@ class Pipeline:
                 self._carry_out(self._fusion.session(message.camera, message.session))
             case Arm() if link.process == "recorder":
                 self._arm(message)
+            case Stored() if link is self._recorder:
+                self._reports.stored(message.seq)
             case _:
                 raise WireError(f"{link.process} sent {type(message).__name__}, which is not its to send")
 
     def _arm(self, arm: Arm) -> None:
         loaded = self._plan.loaded
+        self._batch = arm.batch
         if arm.batch and (arm.bundle, arm.recipe) != (loaded.bundle, loaded.recipe):
             self._fault("wrong digest", f"batch {arm.batch} is armed for another bundle or recipe than is loaded")
 
@@ -189,10 +172,9 @@ class Pipeline:
     def _inferred(self, ready: FrameReady, image: Frame) -> None:
         camera, key = ready.evidence.key.camera, ready.evidence.key
         lit = not ready.evidence.complete or self._lit(camera, image)
-        regions = self._plan.regions.get(camera, ())
-        parts = [image[r.y : r.y + r.height, r.x : r.x + r.width].copy() for r in regions] or [image]
+        parts = self._plan.parts(camera, image)
         for region, part in enumerate(parts):
-            self._held[key, region] = _Held(part.shape[1], part.shape[0], part)
+            self._held[key, region] = _Held(part.shape[1], part.shape[0], part, hashlib.sha256(part.data).hexdigest())
             self._inferred_part(ready, part, region, lit=lit)
         if self._line.peer:
             self._read(self._line)
@@ -204,12 +186,12 @@ class Pipeline:
     def _inferred_part(self, ready: FrameReady, image: Frame, region: int, *, lit: bool) -> None:
         evidence = ready.evidence
         started_ns = time.monotonic_ns()
-        scores = self._scores(evidence.key.camera, image) if evidence.complete and lit and image.size else {}
+        scores = self._scores(evidence.key.camera, image) if evidence.complete and lit else {}
         inferred_ns = time.monotonic_ns()
         looked = Looked(
             key=evidence.key,
             device_ts=evidence.device_ts,
-            digest=hashlib.sha256(image.data).hexdigest(),
+            digest=self._held[evidence.key, region].digest,
             scores=scores,
             frame_ns=evidence.received_ns,
             inferred_ns=inferred_ns,
@@ -220,45 +202,36 @@ class Pipeline:
         self._carry_out(self._fusion.looked(looked, time.monotonic_ns()))
 
     def _lit(self, camera: str, image: Frame) -> bool:
-        light = self._plan.lights.get(camera)
-        if light is None:
+        reading = self._plan.light(camera, image)
+        if reading is None:
             return True
-        reading = light.look(image)
         if not reading.lit or reading.near_edge:
             code = "LIGHT_TREND" if reading.lit else "LIGHT"
-            self._fault(f"{code} {camera}", light.text(reading), code, camera)
+            self._fault(f"{code} {camera}", self._plan.lights[camera].text(reading), code, camera)
         return reading.lit
 
     def _scores(self, camera: str, image: Frame) -> dict[str, float]:
-        looker_ = self._plan.lookers.get(self._plan.looks.get(camera, ""))
-        if looker_ is None:
-            return {}
-        try:
-            looker_.engine.infer(image, looker_.out)
-        except EngineError as error:
-            self._fault("engine fault", str(error))
-            return {}
-        scores = decode(looker_.model, looker_.out)
-        if not all(math.isfinite(score) for score in scores.values()):
-            self._fault("engine fault", f"model {looker_.model.file} gave a score that is not a number")
-            return {}
-        return scores
+        scored = self._plan.scores(camera, image)
+        if scored.fault:
+            self._fault("engine fault", scored.fault)
+        return scored.scores
 
     def _carry_out(self, commands: list[Command]) -> None:
         for command in commands:
             if isinstance(command, Drop):
-                self._held.pop((command.key, command.region), None)
-                continue
-            self._send(self._line, command)
-            for view in command.views:
-                held = self._held.pop((view.key, view.view.region), None)
-                if held and self._wanted(command, view):
-                    self._keeper.offer(_kept(command, view, held))
+                held = self._held.pop((command.key, command.region), None)
+                if held and command.of:
+                    self._keeper.offer(held.offer(*command.of, command.key, NOT_JUDGED))
+            else:
+                self._send(self._line, command)
+                self._keep(command)
 
-    def _wanted(self, judged: Judged, view: JudgedView) -> bool:
-        """All of what is not accepted; of the rest a share chosen by the digest, so that it can be told again."""
-        share = self._plan.recipe.evidence_share
-        return judged.verdict is not Verdict.ACCEPT or int(view.digest[:8], 16) < share * (1 << 32)
+    def _keep(self, judged: Judged) -> None:
+        wanted = is_kept(judged, self._plan.recipe.evidence_share, self._batch)
+        for view in judged.views:
+            held = self._held.pop((view.key, view.view.region), None)
+            if held and wanted:
+                self._keeper.offer(held.offer(judged.unit, view.view, view.key, ""))
 
     def _fault(self, kind: str, text: str, code: str = FAULT_CODE, subject: str = "") -> None:
         """Tell the log and `line`, at most once in FAULT_PERIOD_NS for each kind."""
@@ -266,25 +239,12 @@ class Pipeline:
         if now_ns - self._faults.get(kind, -FAULT_PERIOD_NS) >= FAULT_PERIOD_NS:
             self._faults[kind] = now_ns
             _log.error("%s: %s", kind, text)
-            self._send(self._line, VisionFault(code, text if subject else f"{kind}: {text}", subject))
+            self._send(self._line, VisionFault(code, f"{kind}: {text}" if code == FAULT_CODE else text, subject))
 
-    def _send(self, link: Link, message: Message) -> None:
+    def _send(self, link: Link, message: Message) -> bool:
+        """Send if connected; True if the peer has it."""
         try:
             link.send(message)
         except WireError as error:
             self._lose(link, error)
-
-
-def _kept(judged: Judged, view: JudgedView, held: _Held) -> Kept:
-    entry = Entry(
-        unit=judged.unit,
-        view=view.view,
-        key=view.key,
-        verdict=judged.verdict,
-        reason=judged.reason,
-        defect=judged.defect,
-        scores=view.scores,
-        digest=view.digest,
-        file=file_of(view.digest),
-    )
-    return Kept(entry, held.width, held.height, held.pixels())
+        return link.peer is not None

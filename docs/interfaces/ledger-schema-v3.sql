@@ -85,6 +85,8 @@ ALTER TABLE gap ADD COLUMN entry INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE alarm ADD COLUMN entry INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE conflict ADD COLUMN entry INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE plc_totals ADD COLUMN entry INTEGER NOT NULL DEFAULT 0;   -- the newest of several
+-- Digest of what executed the models (engines/plan_digest.py), part of the configuration digest from now on.
+ALTER TABLE batch ADD COLUMN plan TEXT NOT NULL DEFAULT '';
 ALTER TABLE batch ADD COLUMN entry INTEGER NOT NULL DEFAULT 0;        -- that opened it
 ALTER TABLE batch ADD COLUMN closed_entry INTEGER NOT NULL DEFAULT 0; -- that closed it
 -- sha256 over "session acknowledged begun_wall_ns clock", so that a damaged mark is seen; '' on rows of an older schema.
@@ -111,7 +113,7 @@ CREATE TRIGGER archived_no_delete BEFORE DELETE ON archived BEGIN SELECT RAISE(A
 
 -- For questions years later (linewarden trace): what was found wrong, what rang, who acted.
 CREATE INDEX unit_defect ON unit (defect, batch, outcome) WHERE defect <> '';
-CREATE INDEX alarm_code ON alarm (code, batch);
+CREATE INDEX alarm_code ON alarm (code, batch) WHERE code <> 'STATE';
 CREATE INDEX audit_who ON audit (who, batch);
 
 PRAGMA user_version = 3;

@@ -87,7 +87,7 @@ def test_a_batch_from_open_to_close(box, vision, line):
 def test_the_configuration_digest_covers_what_vision_loaded_and_what_stands_fixed(box, vision, line):
     station, release = config.digest(box.station), box.look("SELECT release FROM batch")[0][0]
     register_map = registers.load_map().digest
-    expected = config.configuration_digest(station, LOADED.bundle, LOADED.recipe, register_map, release)
+    expected = config.configuration_digest(station, LOADED.bundle, LOADED.recipe, register_map, release, "")
     assert line.arm == Arm("B-1", LOADED.bundle, LOADED.recipe, expected)
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
@@ -80,6 +81,27 @@ def test_one_frame_for_two_units_spoils_both() -> None:
     assert fusion.looked(looked(BODY_1), 0) == [Drop(BODY_1)]
 
 
+def test_nobody_says_whose_a_contested_frame_is() -> None:
+    fusion = started()
+    fusion.bound(Bound(unit(7), BODY, BODY_1), 0)
+    fusion.looked(looked(BODY_1), 0)
+    assert fusion.bound(Bound(unit(8), BODY, BODY_1), 0) == [Drop(BODY_1)]
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_a_frame_of_a_unit_that_was_given_up_is_still_its_own(before: bool) -> None:
+    fusion = started()
+    fusion.bound(Bound(unit(7), BODY, BODY_1), 0)
+    own = [Drop(BODY_1, 0, (unit(7), BODY))]
+    if before:
+        fusion.looked(looked(BODY_1), 0)
+        assert fusion.unbound(BODY_1, 0) == own
+    else:
+        assert fusion.unbound(BODY_1, 0) == []
+        assert fusion.looked(looked(BODY_1), 0) == own
+    assert fusion.looked(looked(BODY_1), 0) == [Drop(BODY_1)]
+
+
 def test_two_frames_for_one_view_spoil_the_unit() -> None:
     fusion = started()
     fusion.bound(Bound(unit(7), BODY, BODY_1), 0)
@@ -98,6 +120,7 @@ def test_two_frames_of_one_key_spoil_the_unit() -> None:
     assert judged(fusion.looked(looked(CRIMP_1), 0)) == []
 
 
+@pytest.mark.clause("21 CFR 11.10(h)", "ALCOA+ accurate")
 def test_a_frame_of_another_session_is_never_credited() -> None:
     fusion = started()
     old = FrameKey("body", 99, 1)
@@ -109,11 +132,12 @@ def test_a_new_session_voids_the_frames_of_the_old_one() -> None:
     fusion = started()
     fusion.bound(Bound(unit(7), BODY, BODY_1), 0)
     fusion.looked(looked(BODY_1), 0)
-    assert fusion.session("body", 2) == [Drop(BODY_1)]
+    assert fusion.session("body", 2) == [Drop(BODY_1, 0, (unit(7), BODY))]
     fusion.bound(Bound(unit(7), CRIMP, CRIMP_1), 0)
     assert judged(fusion.looked(looked(CRIMP_1), 0)) == []
 
 
+@pytest.mark.clause("21 CFR 11.10(h)", "ALCOA+ attributable")
 def test_a_view_of_another_camera_or_none_of_the_recipe_is_never_credited() -> None:
     fusion = started()
     fusion.looked(looked(BODY_1), 0)
@@ -126,7 +150,7 @@ def test_the_loss_of_line_voids_its_bindings() -> None:
     fusion = started()
     fusion.bound(Bound(unit(7), BODY, BODY_1), 0)
     fusion.looked(looked(BODY_1), 0)
-    assert fusion.line_lost() == [Drop(BODY_1)]
+    assert fusion.line_lost() == [Drop(BODY_1, 0, (unit(7), BODY))]
 
 
 def test_what_waits_too_long_is_dropped() -> None:
@@ -136,7 +160,7 @@ def test_what_waits_too_long_is_dropped() -> None:
     fusion.looked(looked(CRIMP_1), 0)
     assert fusion.expire(UNBOUND_NS) == []
     assert fusion.expire(UNBOUND_NS + 1) == [Drop(BODY_1)]
-    assert fusion.expire(BOUND_NS + 1) == [Drop(CRIMP_1)]
+    assert fusion.expire(BOUND_NS + 1) == [Drop(CRIMP_1, 0, (unit(7), CRIMP))]
 
 
 def test_an_unbound_frame_is_given_up_at_once() -> None:
@@ -236,6 +260,7 @@ class Anything(RuleBasedStateMachine):
         assert len(self.world.used) == len(set(self.world.used))
 
 
+@pytest.mark.clause("ALCOA+ accurate", "ALCOA+ attributable")
 def test_no_sequence_of_messages_credits_a_frame_wrongly() -> None:
     run_state_machine_as_test(Anything, settings=settings(max_examples=150, stateful_step_count=30, deadline=None))
 

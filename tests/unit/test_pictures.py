@@ -1,37 +1,44 @@
 """Previews of rejects: which are chosen, and that the files hold the kept pixels."""
 
-import json
+import hashlib
 from pathlib import Path
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from daemon.evidence_file import Image, image_file
+from daemon.messages import UnitRow
+from daemon.records import EvidenceRow, Kept
+from daemon.units import FrameKey, UnitId, ViewKey
 from provisioning.pictures import SHOWN, rejects, write_previews
+from tests.unit.evidence_world import Book, unit_row
+
+Picture = npt.NDArray[np.uint8]
 
 
-def _entry(number: int, camera: str, verdict: str, defect: str, file: str) -> str:
-    fields = {"unit": [1, 0, number], "view": [camera, 0, 0], "verdict": verdict, "reason": "defect", "defect": defect}
-    return json.dumps(fields | {"file": file})
-
-
-def _store(folder: Path, entries: list[tuple[int, str, str, str]], image: npt.NDArray[np.uint8]) -> Path:
-    evidence = folder / "evidence"
-    (evidence / "ab").mkdir(parents=True)
-    lines = []
-    for index, (number, camera, verdict, defect) in enumerate(entries):
-        name = f"ab/{index}.pgm"
-        header = f"P5\n{image.shape[1]} {image.shape[0]}\n255\n".encode()
-        (evidence / name).write_bytes(header + image.tobytes())
-        lines.append(_entry(number, camera, verdict, defect, name))
-    (evidence / "index.jsonl").write_text("\n".join(lines) + "\n")
-    return evidence
+def _store(state: Path, units: list[tuple[int, str, str]], image: Picture) -> Path:
+    """Record units as (number, camera, defect), "" for accepted ones, and keep an image of each."""
+    rows: list[UnitRow | EvidenceRow] = []
+    for number, camera, defect in units:
+        pixels = image.copy()
+        pixels[0, :2] = divmod(number, 256)
+        digest = hashlib.sha256(pixels.data).hexdigest()
+        path = image_file(state, digest)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(Image(pixels.shape[1], pixels.shape[0], pixels.tobytes()).encoded())
+        key = FrameKey(camera, 1, number)
+        row = EvidenceRow(0, UnitId(1, 0, number), ViewKey(camera), key, digest, Kept.RETAINED, "", 1)
+        rows += [unit_row(row, accepted=not defect, defect=defect), row]
+    Book(state).store(*rows)
+    return state
 
 
 def test_previews_hold_the_pixels_that_were_judged(tmp_path: Path, seed: int) -> None:
     image = np.random.default_rng(seed).integers(0, 256, (48, 64), np.uint8)
-    evidence = _store(tmp_path, [(7, "body", "reject", "crack"), (8, "body", "accept", "")], image)
-    count, sheet = write_previews(evidence, tmp_path / "out")
+    image[0, :2] = 0, 7
+    state = _store(tmp_path, [(7, "body", "crack"), (8, "body", "")], image)
+    count, sheet = write_previews(state, tmp_path / "out")
     assert count == 1
     assert sheet is not None
     assert np.array_equal(cv2.imread(str(tmp_path / "out" / "unit1.0.7-body-crack.png"), cv2.IMREAD_GRAYSCALE), image)
@@ -39,9 +46,8 @@ def test_previews_hold_the_pixels_that_were_judged(tmp_path: Path, seed: int) ->
 
 
 def test_every_defect_is_shown_before_any_is_shown_twice(tmp_path: Path) -> None:
-    many = [(n, "body", "reject", "crack") for n in range(1, SHOWN + 5)] + [(99, "body", "reject", "fibre")]
-    evidence = _store(tmp_path, many, np.zeros((8, 8), np.uint8))
-    count, _ = write_previews(evidence, tmp_path / "out")
+    many = [(n, "body", "crack") for n in range(1, SHOWN + 5)] + [(99, "body", "fibre")]
+    count, _ = write_previews(_store(tmp_path, many, np.zeros((8, 8), np.uint8)), tmp_path / "out")
     assert count == SHOWN
     assert (tmp_path / "out" / "unit1.0.99-body-fibre.png").exists()
 

@@ -1,0 +1,163 @@
+"""What was verified and loaded, and the one way from a camera's pixels to scores. For thread `infer` and for replay."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from daemon.config import Camera, ConfigError, Region, Station, resolve
+from daemon.messages import Loaded
+from daemon.recipe import Recipe, admit, read_recipe
+from daemon.views import views_of
+from daemon.vision.judging import Limit, Rules
+from daemon.vision.light import Light, Reading
+from engines.engine import Engine, Frame, Outputs, allocate
+from engines.errors import EngineError
+from engines.heads import decode
+from engines.load import load as load_engine
+from engines.plan_digest import plan_digest, processor
+from signing.keyring import load_trust
+from signing.manifest import Model
+from signing.sealed import open_directory
+from signing.verify import VerifiedBundle, VerifiedRecipe, verify, verify_recipe
+
+
+@dataclass(frozen=True, slots=True)
+class Looker:
+    """The engine of one view, with the buffers it writes into; it serves the cameras of every lane in turn."""
+
+    engine: Engine
+    model: Model
+    out: Outputs
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Class scores of one view; empty where there are none, and `fault` says why ("" = nobody judges this camera)."""
+
+    scores: dict[str, float]
+    fault: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Folders:
+    """Where bundle, recipe and trusted keys lie."""
+
+    bundle: Path
+    recipe: Path
+    trust: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`lookers` by view of the recipe, `looks` says which view each camera takes.
+
+    `lights` by camera, where there is a reference patch; `regions` by camera, where a frame shows several units.
+    """
+
+    loaded: Loaded
+    recipe: Recipe
+    lookers: Mapping[str, Looker]
+    looks: Mapping[str, str]
+    lights: Mapping[str, Light] = field(default_factory=dict)
+    regions: Mapping[str, Sequence[Region]] = field(default_factory=dict)
+
+    def light(self, camera: str, frame: Frame) -> Reading | None:
+        """Measure the light of a whole frame, (H, W) uint8; None where the camera has no patch."""
+        light = self.lights.get(camera)
+        return light.look(frame) if light else None
+
+    def parts(self, camera: str, frame: Frame) -> list[Frame]:
+        """Return what is judged of a frame: the frame itself, or one copy for each of its regions."""
+        regions = self.regions.get(camera, ())
+        return [frame[r.y : r.y + r.height, r.x : r.x + r.width].copy() for r in regions] or [frame]
+
+    def scores(self, camera: str, part: Frame) -> Scored:
+        """Run the model of the camera's view on one part, (H, W) uint8, rows contiguous."""
+        looker_ = self.lookers.get(self.looks.get(camera, ""))
+        if looker_ is None or not part.size:
+            return Scored({})
+        try:
+            looker_.engine.infer(part, looker_.out)
+        except EngineError as error:
+            return Scored({}, str(error))
+        scores = decode(looker_.model, looker_.out)
+        if not all(math.isfinite(score) for score in scores.values()):
+            return Scored({}, f"model {looker_.model.file} gave a score that is not a number")
+        return Scored(scores)
+
+    def close(self) -> None:
+        """Release the engines. Called once."""
+        for used in self.lookers.values():
+            used.engine.close()
+
+
+def looker(engine: Engine, model: Model) -> Looker:
+    """Return `engine` with its own buffers."""
+    return Looker(engine, model, allocate(engine.outputs))
+
+
+def rules_of(recipe: Recipe) -> Rules:
+    """Return what `judging` needs of a recipe."""
+    limits = {
+        view.key: {name: Limit(limit.accept_below, limit.reject_from) for name, limit in view.limits.items()}
+        for view in recipe.views
+    }
+    return Rules(limits, {name: recipe.channel_of(name) for name in recipe.channels})
+
+
+def folders_of(station_path: Path, station: Station) -> Folders:
+    """Return where the station file says that the documents lie."""
+    named = station.vision
+    return Folders(*(resolve(station_path, name) for name in (named.bundle, named.recipe, named.trust)))
+
+
+def open_plan(station: Station, folders: Folders) -> Plan:
+    """Verify bundle and recipe, then load and warm an engine per view; every lane must have a camera for each.
+
+    Raises:
+        ConfigError, SigningError, RecipeRefused, EngineError: each one line; nothing is loaded.
+    """
+    trust = load_trust(folders.trust, production=station.production)
+    with open_directory(folders.bundle) as fd:
+        bundle = verify(fd, trust)
+    with open_directory(folders.recipe) as fd:
+        verified = verify_recipe(fd, trust)
+    recipe = read_recipe(verified)
+    for lane in range(station.lanes):
+        admit(recipe, bundle, views_of(station, lane))
+    models = {view.camera: view.model for view in recipe.views}
+    lookers = {
+        look: looker(load_engine(bundle, model), bundle.manifest.models[model]) for look, model in models.items()
+    }
+    looks = {camera.name: camera.look for camera in station.cameras}
+    lights = {camera.name: _light(camera) for camera in station.cameras if camera.patch}
+    regions = {camera.name: camera.regions for camera in station.cameras if camera.regions}
+    digest = plan_digest({look: used.engine.info for look, used in lookers.items()}, processor())
+    loaded = msgspec.structs.replace(_loaded(bundle, verified, recipe), plan=digest)
+    return Plan(loaded, recipe, lookers, looks, lights, regions)
+
+
+def _light(camera: Camera) -> Light:
+    patch = camera.patch
+    if patch is None or patch.x + patch.width > camera.width or patch.y + patch.height > camera.height:
+        raise ConfigError(f"$.cameras: the patch of {camera.name} must lie inside {camera.width} x {camera.height} px")
+    return Light(patch)
+
+
+def _loaded(bundle: VerifiedBundle, verified: VerifiedRecipe, recipe: Recipe) -> Loaded:
+    return Loaded(
+        bundle=bundle.digest,
+        recipe=verified.digest,
+        bundle_name=f"{bundle.manifest.name} {bundle.manifest.version}",
+        recipe_name=f"{recipe.name} {recipe.version}",
+        views=[view.key for view in recipe.views],
+        max_latency_ms=recipe.max_latency_ms,
+        window_ms=recipe.window_ms,
+        min_gap_mm=recipe.min_gap_mm,
+        max_gap_mm=recipe.max_gap_mm,
+        sampling_every=recipe.sampling_every,
+        stops=recipe.stops,
+    )

@@ -1,0 +1,121 @@
+"""Leaves `linewarden replay`, which judges kept images again, and `linewarden evidence verify`, which checks them."""
+
+import argparse
+import contextlib
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from daemon import config
+from daemon.ledger_file import LEDGER, reading
+from daemon.vision.plan import Folders, Plan, folders_of
+from provisioning import evidence_check, places
+from provisioning.places import PlaceError
+from provisioning.replay import Likeness, Replayer, load_pinned, summary
+from provisioning.replay_rows import Scope, scope_of, units_of
+
+IDENTICAL, DIFFERENT = 0, 1
+SHOWN = 20
+QUIET = (Likeness.NOT_KEPT, Likeness.NOT_JUDGED)
+
+
+def add(commands: "argparse._SubParsersAction[Any]") -> None:
+    """Add the leaves to the tree."""
+    parser = commands.add_parser("replay", help="judge the kept images of a unit or batch again, bit for bit")
+    parser.add_argument("what", metavar="UNIT|BATCH", help="a unit's number or epoch.lane.number, or a batch id")
+    parser.add_argument("--state", type=Path, metavar="DIR", help="state folder (default: the device's, or newest run)")
+    parser.add_argument(
+        "--station", type=Path, metavar="FILE", help="station file of the batch (default: the device's)"
+    )
+    for name in ("bundle", "recipe", "trust"):
+        parser.add_argument(f"--{name}", type=Path, metavar="DIR", help=f"{name} of the batch (default: the station's)")
+    parser.add_argument(
+        "--tolerance", type=_tolerance, default=0.0, metavar="X", help="allowed difference of a score, another plan's"
+    )
+    parser.add_argument("--json", action="store_true", help="print the outcome as JSON")
+    parser.set_defaults(run=_replay)
+    evidence = commands.add_parser("evidence", help="check the kept images").add_subparsers(required=True)
+    verify = evidence.add_parser("verify", help="every image against its digest, every row against the store")
+    verify.add_argument("--state", type=Path, metavar="DIR", help="state folder (default: the device's, or newest run)")
+    verify.set_defaults(run=_verify)
+
+
+def _tolerance(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        if 0.0 <= float(text) < 1.0:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a difference of scores from 0 to below 1")
+
+
+def _replay(parsed: argparse.Namespace) -> int:
+    state = places.find_state(parsed.state)
+    with reading(state / LEDGER) as db:
+        scope = scope_of(db, parsed.what)
+        plan = _plan(parsed, state, scope)
+        with contextlib.closing(plan):
+            tolerance = parsed.tolerance if plan.loaded.plan != scope.pins.plan else 0.0
+            replayer = Replayer(state, plan, tolerance)
+            with _progress() as progress:
+                task = progress.add_task("replaying", total=scope.units)
+                for _ in replayer.all(units_of(db, scope)):
+                    progress.advance(task)
+            document = summary(replayer.tally, scope.pins, plan, tolerance)
+    if parsed.json:
+        print(json.dumps(document, indent=2))
+    else:
+        _show(document, Console(highlight=False, soft_wrap=True))
+    return IDENTICAL if replayer.tally.good else DIFFERENT
+
+
+def _verify(parsed: argparse.Namespace) -> int:
+    state = places.find_state(parsed.state)
+    with reading(state / LEDGER) as db, _progress() as progress:
+        found = list(progress.track(evidence_check.check(db, state), description="checking"))
+    wrong = [one.wrong for one in found if one.wrong]
+    print(f"{len(found)} images, {len(wrong)} of them wrong")
+    for text in wrong[:SHOWN]:
+        print(f"  {text}")
+    return DIFFERENT if wrong else IDENTICAL
+
+
+def _plan(parsed: argparse.Namespace, state: Path, scope: Scope) -> Plan:
+    path = parsed.station or places.station_of(state)
+    if path is None:
+        raise PlaceError(f"no station file beside {state}: name that of batch {scope.pins.batch} with --station")
+    station = config.load(path)
+    named = folders_of(path, station)
+    folders = Folders(parsed.bundle or named.bundle, parsed.recipe or named.recipe, parsed.trust or named.trust)
+    return load_pinned(path, station, folders, scope.pins)
+
+
+def _progress() -> Progress:
+    """A bar on stderr where that is a terminal, gone when it is done."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+def _show(document: dict[str, Any], console: Console) -> None:
+    counts, release = document["counts"], document["release"]
+    replayed = sum(counts[name.value] for name in (Likeness.IDENTICAL, Likeness.WITHIN, Likeness.DIFFERS))
+    console.print(f"batch {document['batch']}: {document['units']} units, {replayed} replayed", markup=False)
+    for name in Likeness:
+        if counts[name.value] or name is Likeness.IDENTICAL:
+            console.print(f"  {name.value:<20} {counts[name.value]:>7}", markup=False)
+    console.print(f"{document['inferences']} inferences over {document['frames']} frames", markup=False)
+    engines = sorted({f"{e['backend']} {e['version']} on {e['device']}" for e in document["engines"].values()})
+    same = "the same release" if release["then"] == release["now"] else f"release {release['then']} then"
+    console.print(f"engine {', '.join(engines)}; release {release['now']}, {same}", markup=False)
+    plans = document["plan"]
+    known = f"another plan than then ({plans['then'][:16] or 'not on record'})"
+    same = "the same plan as then: identical bytes are demanded" if plans["then"] == plans["now"] else known
+    console.print(f"plan {plans['now'][:16]}, {same}", markup=False)
+    if document["tolerance"]:
+        text = f"scores may differ by {document['tolerance']:g}, largest difference {document['largest_difference']:g}"
+        console.print(text, markup=False)
+    told = [one for one in document["named"] if document["units"] == 1 or one["likeness"] not in QUIET]
+    for one in told[:SHOWN]:
+        console.print(f"  {one['unit']}: {one['likeness']}: {one['text']}", markup=False)
