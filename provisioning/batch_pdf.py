@@ -6,28 +6,23 @@ Built from the report document alone, so that paper and JSON cannot differ; the 
 import io
 from collections.abc import Mapping
 from typing import Any
-from xml.sax.saxutils import escape
 
 from reportlab.lib import colors
 from reportlab.lib.enums import TA_CENTER, TA_RIGHT
 from reportlab.lib.pagesizes import A4
 from reportlab.lib.styles import ParagraphStyle
 from reportlab.lib.units import mm
-from reportlab.pdfbase import pdfmetrics
-from reportlab.pdfbase.cidfonts import UnicodeCIDFont
 from reportlab.pdfgen.canvas import Canvas
 from reportlab.platypus import Flowable, KeepTogether, Paragraph, SimpleDocTemplate, Spacer, Table, TableStyle
 
 from provisioning import batch_plots
 from provisioning.batch_sections import SECTIONS, Grid, headline, latency
+from provisioning.paper import BAND, INK, QUIET, RED, RULE, fonts, marked, numbered
 
 MARGIN, FOOT = 16 * mm, 15 * mm
 PADDING = 6.0  # that a page template puts around its frame
 WIDTH = A4[0] - 2 * MARGIN
-INK, QUIET = colors.HexColor("#22262b"), colors.HexColor("#6a7078")
-RULE, BAND = colors.HexColor("#c9ced4"), colors.HexColor("#f1f3f5")
-GOOD, BAD, OPEN = colors.HexColor("#2e7d4f"), colors.HexColor("#b3261e"), colors.HexColor("#8a6a16")
-CHINESE = "STSong-Light"
+GOOD, BAD, OPEN = colors.HexColor("#2e7d4f"), RED, colors.HexColor("#8a6a16")
 MEANINGS = ("Operation", "Review", "Quality assurance: release / reject")
 TONES = {"good": GOOD, "bad": BAD, "open": OPEN}
 
@@ -49,7 +44,7 @@ _UNDER = ParagraphStyle("under", fontName="Helvetica", fontSize=7, leading=9, al
 
 def pdf(report: Mapping[str, Any], json_sha256: str) -> bytes:
     """Return the report as a PDF file; `json_sha256` is the digest of the JSON file that belongs to it."""
-    pdfmetrics.registerFont(UnicodeCIDFont(CHINESE))
+    fonts()
     buffer = io.BytesIO()
     side = MARGIN - PADDING
     document = SimpleDocTemplate(
@@ -74,11 +69,11 @@ def _top(report: Mapping[str, Any]) -> list[Flowable]:
     batch, documents = report["batch"], report["documents"]
     lines = [(text, TONES[tone]) for text, tone in headline(report)]
     under = f"{documents['product'] or documents['recipe_name']}"
-    banners = Table([[Paragraph(_text(line), _BANNER)] for line, _ in lines], colWidths=[WIDTH])
+    banners = Table([[Paragraph(marked(line), _BANNER)] for line, _ in lines], colWidths=[WIDTH])
     fills = [("BACKGROUND", (0, row), (0, row), color) for row, (_, color) in enumerate(lines)]
     banners.setStyle(TableStyle([*fills, ("LINEBELOW", (0, 0), (-1, -1), 1.5, colors.white)]))
-    title = Paragraph(f"Batch report {_text(batch['id'])}", _TITLE)
-    return [title, Paragraph(_text(under), _BODY), Spacer(1, 5), banners, Spacer(1, 5)]
+    title = Paragraph(f"Batch report {marked(batch['id'])}", _TITLE)
+    return [title, Paragraph(marked(under), _BODY), Spacer(1, 5), banners, Spacer(1, 5)]
 
 
 def _counts(units: Mapping[str, int]) -> Flowable:
@@ -98,19 +93,19 @@ def _tinted(name: str, count: int) -> str:
 
 
 def _grid(grid: Grid) -> list[Flowable]:
-    parts: list[Flowable] = [Paragraph(_text(grid.title), _SECTION)] if grid.title else []
+    parts: list[Flowable] = [Paragraph(marked(grid.title), _SECTION)] if grid.title else []
     if grid.rows:
         parts.append(_table(grid))
-    parts += [Paragraph(_text(line), _WRONG) for line in grid.wrong]
-    parts += [Paragraph(_text(line), _NOTE) for line in grid.notes]
+    parts += [Paragraph(marked(line), _WRONG) for line in grid.wrong]
+    parts += [Paragraph(marked(line), _NOTE) for line in grid.notes]
     return [KeepTogether(parts)] if len(grid.rows) <= 12 else parts
 
 
 def _table(grid: Grid) -> Table:
-    heads = [[Paragraph(_text(name), _HEAD_NUMBER if right else _HEAD) for name, right in grid.columns]]
+    heads = [[Paragraph(marked(name), _HEAD_NUMBER if right else _HEAD) for name, right in grid.columns]]
     rows = [
         [
-            Paragraph(_text(cell), _NUMBER if right else _CELL)
+            Paragraph(marked(cell), _NUMBER if right else _CELL)
             for cell, (_, right) in zip(row, grid.columns, strict=True)
         ]
         for row in grid.rows
@@ -148,56 +143,9 @@ def _signing(report: Mapping[str, Any], json_sha256: str) -> list[Flowable]:
     return [Paragraph("Signatures", _SECTION), Paragraph(says, _NOTE), Spacer(1, 4), table]
 
 
-def _text(text: str) -> str:
-    """Return text for a paragraph: Latin as it is, Chinese in its own font, what no font has as its code point."""
-    parts: list[str] = []
-    for character in str(text):
-        if character.isascii() or _in_latin(character):
-            parts.append(escape(character) if character.isprintable() else " ")
-        elif "\u2e80" <= character <= "\u9fff" or "\uff00" <= character <= "\uffef":
-            parts.append(f'<font name="{CHINESE}">{character}</font>')
-        else:
-            parts.append(f"\\u{ord(character):04x}")
-    return "".join(parts)
-
-
-def _in_latin(character: str) -> bool:
-    try:
-        character.encode("cp1252")
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def _canvas(report: Mapping[str, Any], json_sha256: str) -> type[Canvas]:
     """Return a canvas that writes foot lines once it knows how many pages there are."""
     batch = report["batch"]
     as_of = f"closed {batch['closed_utc']}" if batch["closed_utc"] else f"OPEN, as of {report['made_utc']}"
     left = f"Batch {batch['id']} · {as_of} · all times UTC · JSON {json_sha256[:16]}…"
-
-    class Numbered(Canvas):  # type: ignore[misc]  # reportlab has no types
-        def __init__(self, *arguments: Any, **named: Any) -> None:
-            super().__init__(*arguments, **named)
-            self._pages: list[dict[str, Any]] = []
-
-        def showPage(self) -> None:
-            self._pages.append(dict(self.__dict__))
-            self._startPage()
-
-        def save(self) -> None:
-            for number, page in enumerate(self._pages, 1):
-                self.__dict__.update(page)
-                _foot(self, left, f"page {number} of {len(self._pages)}")
-                super().showPage()
-            super().save()
-
-    return Numbered
-
-
-def _foot(canvas: Canvas, left: str, right: str) -> None:
-    canvas.setFont("Helvetica", 7)
-    canvas.setFillColor(QUIET)
-    canvas.setStrokeColor(RULE)
-    canvas.line(MARGIN, FOOT, A4[0] - MARGIN, FOOT)
-    canvas.drawString(MARGIN, FOOT - 9, left)
-    canvas.drawRightString(A4[0] - MARGIN, FOOT - 9, right)
+    return numbered(left, A4, MARGIN, FOOT)

@@ -1,10 +1,12 @@
 """The command `linewarden`: the tree of its arguments and nothing else. Each leaf is a function of another module.
 
-Exit status: 0 done, 1 it did not work out (one line on stderr says why), 2 wrong arguments, 130 interrupted.
+Exit status: 0 done (also when whoever reads the output stops early), 1 it did not work out (one line on stderr says
+why), 2 wrong arguments, 130 interrupted.
 """
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,7 +50,7 @@ from provisioning.trace import UnknownToLedger
 from provisioning.unitfile import UnitFileError
 from provisioning.whole_file import NotWritten
 
-FAILED, WRONG_ARGUMENTS, INTERRUPTED = 1, 2, 130
+DONE, FAILED, WRONG_ARGUMENTS, INTERRUPTED = 0, 1, 2, 130
 MOST_UNITS = 1_000_000
 SLOWEST, FASTEST = 1.0, 6000.0
 FAILURES = (
@@ -83,13 +85,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status. Entry point of the console script."""
     parsed = tree().parse_args(arguments)
     try:
-        return int(parsed.run(parsed))
+        status = int(parsed.run(parsed))
+        sys.stdout.flush()
+        return status
     except FaultError as error:
         print(f"linewarden: {error}", file=sys.stderr)
         return WRONG_ARGUMENTS
     except FAILURES as error:
         print(f"linewarden: {error}", file=sys.stderr)
         return FAILED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
     except KeyboardInterrupt:
         print("linewarden: stopped", file=sys.stderr)
         return INTERRUPTED

@@ -2,7 +2,6 @@
 alarm to the units concerned."""
 
 import argparse
-import os
 import re
 import sys
 from collections.abc import Callable
@@ -126,19 +125,10 @@ def _scope(parsed: argparse.Namespace) -> int:
                 count = write_csv(scope, file)
             print(f"{count} units written to {parsed.csv}", file=sys.stderr)
         if parsed.json:
-            _print_json(scope)
+            write_scope(scope, sys.stdout)
         elif not parsed.csv:
             _show(scope, parsed.limit)
     return DONE
-
-
-def _print_json(scope: Scope) -> None:
-    """Write all of it to standard output; whoever reads it may stop early."""
-    try:
-        write_scope(scope, sys.stdout)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _ask(kind: str, value: str) -> Callable[..., Scope]:

@@ -260,7 +260,7 @@ def test_names_of_any_script_and_markup_do_not_break_the_paper(path):
     assert b"STSong-Light" in raw
     shown = pages(raw)[0]
     assert "< b > &" in shown
-    assert "u017b" in shown
+    assert "U+017B" in shown
 
 
 def test_many_alarms_and_differences_stay_readable(path):
