@@ -25,7 +25,8 @@ QUIET = (Likeness.NOT_KEPT, Likeness.NOT_JUDGED)
 def add(commands: "argparse._SubParsersAction[Any]") -> None:
     """Add the leaves to the tree."""
     parser = commands.add_parser("replay", help="judge the kept images of a unit or batch again, bit for bit")
-    parser.add_argument("what", metavar="UNIT|BATCH", help="a unit's number or epoch.lane.number, or a batch id")
+    what = "a unit's number or epoch.lane.number, or a batch id (default: the newest batch)"
+    parser.add_argument("what", nargs="?", default="", metavar="UNIT|BATCH", help=what)
     parser.add_argument("--state", type=Path, metavar="DIR", help="state folder (default: the device's, or newest run)")
     parser.add_argument(
         "--station", type=Path, metavar="FILE", help="station file of the batch (default: the device's)"

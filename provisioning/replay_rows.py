@@ -69,12 +69,13 @@ class Scope:
 
 
 def scope_of(db: sqlite3.Connection, text: str) -> Scope:
-    """Return the batch of that id, or the unit of that number or epoch.lane.number (the newest of several).
+    """Return the batch of that id ("" = the newest), or the unit of that number or epoch.lane.number (the newest).
 
     Raises:
         ReplayRefused: no such batch, or the unit belongs to none.
         UnknownToLedger: no such unit.
     """
+    text = text or _newest(db)
     pins = _pins(db, text)
     if pins:
         count = db.execute("SELECT count(*) FROM unit WHERE batch = ?", (text,)).fetchone()[0]
@@ -138,6 +139,13 @@ def _view(row: tuple[str, int, int, str, int, int, int, str, str]) -> JudgedView
     camera, region, shot, frame_camera, session, frame_id, device_ts, digest, scores = row
     key = FrameKey(frame_camera, session, frame_id)
     return JudgedView(ViewKey(camera, region, shot), key, device_ts, digest, _scores.decode(scores))
+
+
+def _newest(db: sqlite3.Connection) -> str:
+    found = db.execute("SELECT id FROM batch ORDER BY rowid DESC LIMIT 1").fetchone()
+    if not found:
+        raise ReplayRefused("no batch is on record: nothing to replay")
+    return str(found[0])
 
 
 def _pins(db: sqlite3.Connection, batch: str) -> Pins | None:
