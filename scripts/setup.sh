@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 VENV=.venv
 # package : how its presence is seen
 NEEDED=(gcc make pkg-config libc6-dev libsystemd-dev)
-FOR_TESTS=(mbpoll libmodbus-dev)
+FOR_TESTS=(mbpoll libmodbus-dev strace swtpm libtss2-dev)
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 fail() { say "$*"; exit 1; }
@@ -95,6 +95,16 @@ venv() {
         fail "pip could not install setuptools; is the package index reachable?"
     retry "$VENV/bin/python" -m pip install -qq --disable-pip-version-check -e '.[test]' ||
         fail "pip could not install linewarden; the lines above say why"
+    tpm
+}
+
+# The device key in a TPM compiles against the TPM2 software stack; without it everything else works.
+tpm() {
+    if ! pkg-config --exists tss2-esys 2>/dev/null; then
+        say "without a TPM library, its tests will be skipped: apt-get install libtss2-dev"
+    elif ! retry "$VENV/bin/python" -m pip install -qq --disable-pip-version-check -e '.[tpm]'; then
+        say "pip could not install tpm2-pytss, its tests will be skipped; the lines above say why"
+    fi
 }
 
 case "${1:-}" in

@@ -3,12 +3,14 @@
     PYTHONPATH=. python tests/bench/bench_ledger.py [--dir FOLDER] [--rounds N] [--seconds S]
 
 Every round measures the control and each load once, one after the other; the medians over the rounds are printed.
-Loads: rows a second (600 units a minute are 20, 3,000 are 100: a permit row and a unit row each), and "64 waiting":
-as fast as the recorder acknowledges with 64 rows under way, which is where line holds the infeed.
+Loads: rows a second (600 units a minute are 20, 3,000 are 100: a permit row and a unit row each), "64 waiting": as fast
+as the recorder acknowledges with 64 rows under way, which is where line holds the infeed; and 10,000 entries a second
+(acts, and unit rows) with as many under way as it takes, which no line does: how far group commit reaches.
 """
 
 import argparse
 import os
+import select
 import sys
 import tempfile
 import time
@@ -22,12 +24,17 @@ from daemon.messages import Stored
 from daemon.recorder.batch import Rules
 from daemon.recorder.ledger import Ledger
 from daemon.recorder.report import quantile
+from daemon.records import AuditRow
 from daemon.wire import encode
 from tests.contract.recorder_box import Line, RecorderProcess, open_batch, permit, unit
 
 ROOT = Path(__file__).resolve().parents[2]
 OFFERED = (20, 100, 1000)
 WINDOW = 64
+FLOOD, FLOOD_WINDOW = 10_000, 3_000
+ACT = AuditRow(
+    0, 1, "acknowledge", "a.person", "operator", "seen at the panel", "FRAME_LOST active", "FRAME_LOST seen", True, ""
+)
 Result = tuple[int, float, float, float, float]
 
 
@@ -39,14 +46,17 @@ class Offer:
         self.number = 0
         self._under_way: deque[tuple[int, int]] = deque()
         self._spans: list[int] = []
+        self._acts = False
 
-    def at_rate(self, rate: int, seconds: float) -> Result:
-        self._spans = []
+    def at_rate(self, rate: int, seconds: float, window: int = WINDOW, acts: bool = False) -> Result:
+        self._spans, self._acts = [], acts
         begin, sent = time.monotonic_ns(), 0
         while (past := time.monotonic_ns() - begin) < seconds * 1e9:
-            if sent < past * rate / 1e9 and len(self._under_way) < WINDOW:
+            if sent < past * rate / 1e9 and len(self._under_way) < window and self._writable():
                 self._send()
                 sent += 1
+                if not sent % WINDOW:
+                    self._hear()
             else:
                 self._hear()
                 time.sleep(0.0001)
@@ -54,7 +64,7 @@ class Offer:
         return _result(self._spans, time.monotonic_ns() - begin)
 
     def pressed(self, seconds: float) -> Result:
-        self._spans = []
+        self._spans, self._acts = [], False
         begin = time.monotonic_ns()
         while time.monotonic_ns() - begin < seconds * 1e9:
             while len(self._under_way) < WINDOW:
@@ -63,7 +73,14 @@ class Offer:
         self._settle()
         return _result(self._spans, time.monotonic_ns() - begin)
 
+    def _writable(self) -> bool:
+        return bool(select.select([], [self.line.peer], [], 0)[1])
+
     def _send(self) -> None:
+        if self._acts:
+            self.line.send(ACT)
+            self._under_way.append((self.line.seq, time.monotonic_ns()))
+            return
         self.number += 1
         make = permit if self.number % 2 else unit
         self.line.send(make((self.number + 1) // 2, self.line.arm))
@@ -117,6 +134,8 @@ def measure(folder: Path, rounds: int, seconds: float) -> None:
         for rate in OFFERED:
             loads[f"{rate} rows/s"] = lambda rate=rate: offer.at_rate(rate, seconds)
         loads[f"{WINDOW} waiting"] = lambda: offer.pressed(seconds)
+        loads[f"{FLOOD} acts/s"] = lambda: offer.at_rate(FLOOD, seconds, FLOOD_WINDOW, acts=True)
+        loads[f"{FLOOD} unit rows/s"] = lambda: offer.at_rate(FLOOD, seconds, FLOOD_WINDOW)
         results: dict[str, list[Result]] = {name: [] for name in loads}
         for _ in range(rounds):
             for name, load in loads.items():

@@ -76,6 +76,7 @@ def _assert_clean(folder: Path, done: "subprocess.CompletedProcess[str]") -> dic
     return report
 
 
+@pytest.mark.clause("21 CFR 211.188")
 def test_a_batch_runs_closes_and_leaves_report_and_pictures(tmp_path: Path) -> None:
     folder, copy = tmp_path / "run", tmp_path / "r.json"
     done = _sim(folder, "--units", "60", "--rate", "1200", "--seed", "5", "--report", str(copy))
@@ -95,6 +96,7 @@ def test_the_rounds_play_every_fault() -> None:
     assert played == sorted(set(FaultName) - CAMPAIGN_ONLY)
 
 
+@pytest.mark.clause("Annex 11 §16", "21 CFR 211.192")
 @pytest.mark.parametrize("name", ROUNDS)
 def test_under_faults_the_batch_closes_and_nothing_escapes(name: str, tmp_path: Path) -> None:
     """One fault every 50 vials: time for the one before to be over, and for the line to be in step again."""
@@ -108,6 +110,7 @@ def test_under_faults_the_batch_closes_and_nothing_escapes(name: str, tmp_path: 
         assert fault["resets"] == EXPECTED[FaultName(fault["name"])].resets.value
 
 
+@pytest.mark.clause("21 CFR 11.10(a)", "IEC 62443-4-2 CR 3.4")
 @pytest.mark.parametrize("document", ["bundle", "recipe"])
 def test_a_flipped_byte_in_any_file_ends_the_run_before_it_begins(document: str, tmp_path: Path) -> None:
     original = getattr(simstation.demo_documents(), document)

@@ -1,5 +1,6 @@
 """The command line: what it refuses and in which words, and what works without a running device."""
 
+import io
 import json
 from pathlib import Path
 
@@ -125,12 +126,31 @@ def test_the_readme_lists_every_fault_as_the_table_has_it() -> None:
         assert f"| `{name.value}` | {expected.effect} |" in readme
 
 
-def test_acts_need_a_reason_and_a_running_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    for arguments in (("line", "start"), ("clear",)):
-        code, line = _fails(capsys, *arguments)
-        assert (code, "--reason" in line) == (cli.WRONG_ARGUMENTS, True)
-        code, line = _fails(capsys, *arguments, "--reason", "x", "--runtime", str(tmp_path))
-        assert (code, "no running line" in line) == (cli.FAILED, True)
+ACTS = [
+    ("line", "start"),
+    ("line", "maintenance"),
+    ("clear",),
+    ("clear", "--removed", "--yes"),
+    ("alarms", "--ack", "all"),
+    ("alarms", "--shelve", "FRAME_LOST"),
+    ("alarms", "--out-of-service", "FRAME_LOST"),
+    ("alarms", "--restore", "FRAME_LOST"),
+]
+
+
+@pytest.mark.parametrize("arguments", ACTS, ids=" ".join)
+def test_acts_need_a_reason_and_a_running_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("go\n"))
+    code, line = _fails(capsys, *arguments, "--reason", "x", "--runtime", str(tmp_path))
+    assert (code, "no running line" in line) == (cli.FAILED, True)
+    (tmp_path / "line.sock").touch()
+    code, line = _fails(capsys, *arguments, "--runtime", str(tmp_path))
+    assert (code, "say why with --reason" in line) == (cli.FAILED, True)
+    for blank in ("", "   ", "...", "\u00a0"):
+        code, line = _fails(capsys, *arguments, "--reason", blank, "--runtime", str(tmp_path))
+        assert (code, "no reason was given" in line) == (cli.FAILED, True)
 
 
 DEMO = places.CHECKOUT / "var" / "demo"

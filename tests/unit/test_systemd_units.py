@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from daemon import config
+from daemon.uplink.s3 import ACCESS, SECRET
+from signing.device_key import CREDENTIAL
+
 SYSTEMD = Path(__file__).resolve().parents[2] / "systemd"
 INTERPRETER = "/opt/linewarden/.venv/bin/python"
 UNITS = sorted(path.name for path in SYSTEMD.iterdir() if path.suffix in (".service", ".target"))
@@ -17,9 +21,10 @@ FAMILIES = {
     "linewarden-camera@.service": {"AF_UNIX", "AF_INET", "AF_NETLINK"},
     "linewarden-vision.service": {"AF_UNIX"},
     "linewarden-recorder.service": {"AF_UNIX"},
+    "linewarden-uplink.service": {"AF_UNIX", "AF_INET", "AF_INET6"},
 }
 
-DROP_INS = sorted(path.name for path in SYSTEMD.glob("line-*.conf"))
+DROP_INS = sorted(path.name for path in SYSTEMD.glob("*-*.conf"))
 
 ANALYZE = shutil.which("systemd-analyze")
 needs_analyze = pytest.mark.skipif(ANALYZE is None, reason="needs systemd-analyze: apt-get install systemd")
@@ -45,6 +50,7 @@ def test_systemd_understands_every_line(name: str, tmp_path: Path) -> None:
     assert (found.returncode, found.stderr) == (0, "")
 
 
+@pytest.mark.clause("Annex 11 draft §15")
 @needs_analyze
 @pytest.mark.parametrize("name", SERVICES)
 def test_every_service_is_well_sandboxed(name: str) -> None:
@@ -55,6 +61,7 @@ def test_every_service_is_well_sandboxed(name: str) -> None:
     assert found.returncode == 0, found.stdout[-200:]
 
 
+@pytest.mark.clause("Annex 11 draft §15")
 @pytest.mark.parametrize("name", SERVICES)
 def test_each_plane_has_its_own_way_out_and_no_other(name: str) -> None:
     (families,) = _values(name, "RestrictAddressFamilies")
@@ -83,10 +90,10 @@ def test_every_service_lives_by_the_house_rules(name: str) -> None:
 
 @needs_analyze
 @pytest.mark.parametrize("name", DROP_INS)
-def test_line_with_a_drop_in_is_understood_and_as_well_sandboxed(name: str, tmp_path: Path) -> None:
+def test_a_service_with_a_drop_in_is_understood_and_as_well_sandboxed(name: str, tmp_path: Path) -> None:
     for path in SYSTEMD.glob("linewarden[-.]*"):
         (tmp_path / path.name).write_text(path.read_text(encoding="utf-8").replace(INTERPRETER, sys.executable))
-    unit = tmp_path / "linewarden-line.service"
+    unit = tmp_path / f"linewarden-{name.partition('-')[0]}.service"
     folder = tmp_path / f"{unit.name}.d"
     folder.mkdir()
     (folder / name).write_text((SYSTEMD / name).read_text(encoding="utf-8"))
@@ -108,6 +115,25 @@ def test_digital_lines_open_one_chip_and_no_network() -> None:
     assert _values("line-gpio.conf", "DevicePolicy") == ["closed"]
     assert _values("line-gpio.conf", "DeviceAllow") == ["/dev/gpiochip0 rw"]
     assert _values("line-gpio.conf", "RestrictAddressFamilies") == ["", "AF_UNIX"]
+
+
+def test_the_tpm_opens_one_device_and_no_network() -> None:
+    assert _values("recorder-tpm.conf", "DevicePolicy") == ["closed"]
+    assert _values("recorder-tpm.conf", "DeviceAllow") == [f"{config.Recorder().tpm.removeprefix('device:')} rw"]
+    assert _values("recorder-tpm.conf", "RestrictAddressFamilies") == []
+
+
+def test_the_credential_is_the_one_that_the_recorder_reads() -> None:
+    (credential,) = _values("recorder-credential.conf", "LoadCredentialEncrypted")
+    assert credential.split(":")[0] == CREDENTIAL
+
+
+@pytest.mark.clause("Annex 11 draft §15")
+def test_an_archive_in_a_folder_needs_no_network_and_one_in_a_store_needs_two_credentials() -> None:
+    assert _values("uplink-directory.conf", "RestrictAddressFamilies") == ["", "AF_UNIX"]
+    assert _values("uplink-directory.conf", "PrivateNetwork") == ["yes"]
+    names = [value.partition(":")[0] for value in _values("uplink-s3.conf", "LoadCredential")]
+    assert names == [ACCESS, SECRET]
 
 
 def test_only_line_is_real_time_and_only_line_and_camera_have_no_state() -> None:
