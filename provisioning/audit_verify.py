@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from daemon import ledger_file
 from daemon.ledger_file import LEDGER
 from daemon.recorder import tables, verify
-from daemon.recorder.notary import known_keys
+from daemon.recorder.opening import known_keys
 from daemon.recorder.verify import TrailBroken
 from signing import chain
 from signing.chain import ChainError

@@ -12,8 +12,10 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from daemon import restored
 from daemon.documents import documents_of
 from daemon.ledger_file import LEDGER, reading
+from daemon.restored import NEW, Restored
 from daemon.uplink.opening import open_archive, verifier
 from daemon.uplink.sources import Sources
 from daemon.uplink.stores import Store, StoreError
@@ -23,6 +25,7 @@ from provisioning.audit_search import Query
 from provisioning.audit_text import AuditTrail, Happening
 from provisioning.cli_trace import window_of
 from provisioning.export import Exported, ExportError, export
+from provisioning.lineacts import ROLE, ActRefused, add_reason, person, why
 from provisioning.whole_file import whole_file
 from signing.durable import write_durably
 
@@ -39,6 +42,7 @@ def add(commands: "argparse._SubParsersAction[Any]") -> None:
     leaves = audit.add_subparsers(required=True, metavar="WHAT")
     _add_search(leaves.add_parser("search", help="who did what, when and why, and what rang"))
     _add_verify(leaves.add_parser("verify", help="is the trail whole, signed, and do the tables say what it says?"))
+    _add_begin(leaves.add_parser("begin", help="begin a new trail where one was lost and no archive has it"))
     _add_export(leaves.add_parser("export", help="records that verify_records.py checks, or a list to read"))
 
 
@@ -70,6 +74,23 @@ def _add_verify(parser: argparse.ArgumentParser) -> None:
 
 def _verify(parsed: argparse.Namespace) -> int:
     return audit_verify.run(places.find_state(parsed.state), parsed.witness, parsed.json, Console())
+
+
+def _add_begin(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--state", type=Path, required=True, metavar="DIR", help="state folder, without a ledger")
+    add_reason(parser)
+    parser.set_defaults(run=_begin)
+
+
+def _begin(parsed: argparse.Namespace) -> int:
+    if (parsed.state / LEDGER).exists():
+        raise ActRefused(f"{parsed.state / LEDGER} is there: a trail begins anew only where one was lost")
+    if not parsed.state.is_dir():
+        raise ActRefused(f"{parsed.state}: there is no such folder; name the device's state folder")
+    said = Restored(person(), ROLE, why(parsed.reason, Console()), NEW, "")
+    restored.write(parsed.state, said)
+    print("the recorder begins a new trail at its next start, with your name and reason as its second entry")
+    return DONE
 
 
 def _add_export(parser: argparse.ArgumentParser) -> None:

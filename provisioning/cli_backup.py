@@ -11,8 +11,9 @@ from daemon.uplink.opening import open_archive
 from daemon.uplink.stores import Store
 from provisioning import backup, places, restore
 from provisioning.archives import ArchiveFailed, Server, archive_of, backups, one_line, open_place, progress
+from provisioning.lineacts import ROLE, add_reason, person, why
 from provisioning.places import PlaceError
-from provisioning.restore import Restored
+from provisioning.restore import Person, Restored
 
 DONE = 0
 
@@ -43,6 +44,7 @@ def _add_restore(parser: argparse.ArgumentParser) -> None:
     how = parser.add_mutually_exclusive_group(required=True)
     how.add_argument("--drill", action="store_true", help="restore into a temporary folder, compare, remove it")
     how.add_argument("--to", type=Path, metavar="STATE", help="restore into this state folder, which must be empty")
+    add_reason(parser)
     _place(parser)
     parser.set_defaults(run=_restore)
 
@@ -67,14 +69,15 @@ def _backup(parsed: argparse.Namespace) -> int:
 
 def _restore(parsed: argparse.Namespace) -> int:
     console = Console()
+    who = None if parsed.drill else Person(person(), ROLE, why(parsed.reason, console))
     with one_line():
         store = _source(parsed)
         try:
             with progress(Console(stderr=True)) as step:
-                if parsed.drill:
+                if who is None:
                     found = restore.drill(store, step, parsed.key)
                 else:
-                    found = restore.restore(store, parsed.to, step, parsed.key)
+                    found = restore.restore(store, parsed.to, step, parsed.key, who)
         finally:
             store.close()
     console.print(f"restored from {store.name}", highlight=False, soft_wrap=True)

@@ -17,13 +17,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
-
-from daemon import ledger_file
+from daemon import ledger_file, restored
 from daemon.evidence_file import image_file
 from daemon.ledger_file import LEDGER, reading
+from daemon.recorder.opening import known_keys
 from daemon.recorder.rebuild import rebuild
 from daemon.recorder.schema import LedgerError
 from daemon.recorder.tables import integrity, verify_tables
@@ -62,6 +59,18 @@ _DIGEST = re.compile("[0-9a-f]{64}")
 _PLAIN = re.compile(r"keys/[0-9a-f]{8}\.pem|documents/[0-9a-f]{64}")
 
 
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Who restores, in which role, and why."""
+
+    name: str
+    role: str
+    why: str
+
+
+NOBODY = Person("nobody", "operator", "no reason given")
+
+
 @dataclass(slots=True)
 class Restored:
     """What a restored state folder holds; `seconds` by phase.
@@ -86,8 +95,10 @@ def drill(store: Store, step: Step, keys: Sequence[Path] = ()) -> Restored:
         return _restore(store, Path(folder), step, keys)
 
 
-def restore(store: Store, state: Path, step: Step, keys: Sequence[Path] = ()) -> Restored:
+def restore(store: Store, state: Path, step: Step, keys: Sequence[Path] = (), person: Person = NOBODY) -> Restored:
     """Restore into a state folder that is not there yet, or empty; it appears whole or not at all.
+
+    The recorder that starts over it puts `person` and his reason on record, and begins the TPM's anchor anew.
 
     Raises:
         ArchiveFailed: as `drill`, or the folder is in use.
@@ -99,6 +110,8 @@ def restore(store: Store, state: Path, step: Step, keys: Sequence[Path] = ()) ->
     staging = Path(tempfile.mkdtemp(prefix=f".{state.name}.", dir=state.parent))
     try:
         found = _restore(store, staging, step, keys)
+        said = (person.name, person.role, person.why)
+        restored.write(staging / "state", restored.Restored(*said, found.head.size, store.name))
         _give_to_owner(staging / "state", state)
         os.sync()
         os.rename(staging / "state", state)
@@ -207,7 +220,7 @@ def _compare(state: Path, head: Checkpoint, step: Step) -> Restored:
     try:
         with reading(state / LEDGER) as db:
             integrity(db)
-            verified = verify_trail(db, _keys(state), head.origin)
+            verified = verify_trail(db, known_keys(state), head.origin)
             if (verified.size, verified.root) != (head.size, head.root):
                 raise ArchiveFailed(
                     f"the restored ledger has another tree head than the archive over {head.size} entries"
@@ -225,18 +238,6 @@ def _older_rows(db: sqlite3.Connection) -> int:
     (genesis,) = ledger_file.entries(db, 0, 1)
     row = decode_body(genesis.body).row
     return sum(table.rows for table in row.tables.values()) if isinstance(row, Genesis) else 0
-
-
-def _keys(state: Path) -> dict[bytes, EllipticCurvePublicKey]:
-    found = {}
-    for path in (state / KEYS).iterdir():
-        try:
-            key = load_pem_public_key(path.read_bytes())
-        except (ValueError, UnsupportedAlgorithm) as error:
-            raise ArchiveFailed(f"{KEYS}/{path.name}: not a public key") from error
-        if isinstance(key, EllipticCurvePublicKey):
-            found[bytes.fromhex(path.stem)] = key
-    return found
 
 
 @contextmanager

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+pytest_plugins = ("tests.clauses_plugin",)
+
 SEED_VARIABLE = "LINEWARDEN_TEST_SEED"
 GRACE_S = 1.0
 

@@ -8,6 +8,7 @@ from daemon.recorder.wall import ClockQuality, WallTime
 from daemon.records import AuditRow
 
 OPEN, CLOSE, STEP, QUALITY = "trail-open", "trail-close", "clock-step", "clock-quality"
+RESTORED = "trail-restored"
 WHO, MACHINE = "recorder", "machine"
 BOOT_VARIABLE = "BOOT_ID"
 BOOT_FILE = Path("/proc/sys/kernel/random/boot_id")
@@ -40,6 +41,11 @@ def opened(last: tuple[str, str], boot: str, about: str) -> AuditRow:
 def closed(boot: str) -> AuditRow:
     """The recorder was told to stop."""
     return _event(CLOSE, "the recorder was told to stop", "open", boot, "")
+
+
+def restored(who: str, role: str, why: str, held: str, what: str) -> AuditRow:
+    """A person brought records back. `held` is what the TPM's index holds then (hex): its anchor begins anew there."""
+    return AuditRow(0, time.monotonic_ns(), RESTORED, who, role, why, held, what, True, "")
 
 
 class ClockWatch:

@@ -36,7 +36,8 @@ from daemon.recorder.desk import Desk, Pins
 from daemon.recorder.gather import Gather, Trouble
 from daemon.recorder.heads import Heads
 from daemon.recorder.ledger import Ledger
-from daemon.recorder.notary import Notary, device_key, open_trail
+from daemon.recorder.notary import Notary
+from daemon.recorder.opening import device_key, open_trail
 from daemon.recorder.rows import Received
 from daemon.recorder.schema import LedgerError
 from daemon.recorder.verify import TrailBroken

@@ -66,8 +66,9 @@ STATE = "SELECT state FROM alarm WHERE batch = ? AND code = 'STATE' ORDER BY row
 REVOKED = """SELECT entry, max(at_ns) FROM alarm WHERE batch = ?
 AND code IN ('CAMERA_UNSYNCED', 'TOO_CLOSE', 'ESCAPED', 'PERMITS_REVOKED') GROUP BY entry"""
 BOOTS = """SELECT entry FROM (SELECT entry, new, lag(new) OVER (ORDER BY entry) AS before FROM audit
-WHERE what = 'trail-open') WHERE new IS NOT before ORDER BY entry"""
-EVENT = "SELECT what, new FROM audit WHERE what IN ('trail-open', 'trail-close') ORDER BY entry DESC LIMIT 1"
+WHERE what = 'trail-open' AND origin = 'recorder' AND done) WHERE new IS NOT before ORDER BY entry"""
+EVENT = """SELECT what, new FROM audit WHERE what IN ('trail-open', 'trail-close') AND origin = 'recorder' AND done
+ORDER BY entry DESC LIMIT 1"""
 RUNNING = frozenset(state.name for state in (*states.RUNNING, states.State.STOPPING, states.State.COMPLETING))
 ABORTED = """SELECT state FROM alarm WHERE code = 'RESET' OR (code = 'STATE' AND state IN ('ABORTED', 'EXECUTE'))
 ORDER BY rowid DESC LIMIT 1"""

@@ -77,6 +77,7 @@ def verify_tables(db: sqlite3.Connection, *, progress: Progress = silent) -> int
         for table, key in FOLDED_KEYS.items():
             _folded_agrees(db, folded, table, key)
     _nothing_added(db, seen)
+    _older_batches_agree(db)
     _sessions_agree(db)
     return seen.rows.total()
 
@@ -174,6 +175,13 @@ def _nothing_added(db: sqlite3.Connection, seen: _Seen) -> None:
             raise TrailBroken(f"table {table} has a row that no entry wrote")
     for table in ("audit", "evidence", "archived"):
         _counted(db, table, seen.rows[table])
+
+
+def _older_batches_agree(db: sqlite3.Connection) -> None:
+    """What this release added to the batches of an older schema holds nothing."""
+    sql = "SELECT id FROM batch WHERE entry = 0 AND (closed_entry <> 0 OR plan <> '') LIMIT 1"
+    if found := db.execute(sql).fetchone():
+        raise TrailBroken(f"batch {found[0]} of an older schema was altered: no entry wrote its plan or closing")
 
 
 def _counted(db: sqlite3.Connection, table: str, expected: int) -> None:

@@ -20,6 +20,10 @@ from signing.chain import ChainError, Frontier
 
 Keys = Mapping[bytes, ec.EllipticCurvePublicKey]
 Progress = Callable[[int], None]
+Base = tuple[int, bytes]  # the number of an entry, and what the NV index held when it was written
+BEGINNING: Base = (-1, chain.START)
+RESTORED = """SELECT entry, old FROM audit WHERE what = 'trail-restored' AND origin = 'recorder' AND done
+ORDER BY entry DESC LIMIT 1"""
 RECENT = 100_000
 TOLD_EVERY = 4096
 
@@ -98,24 +102,30 @@ def check_head(head: StoredCheckpoint, root: bytes, keys: Keys, origin: str) -> 
         raise TrailBroken(f"{named}: its root is not that of the entries: one of them was altered and chained again")
 
 
-def anchored_value(heads: Iterable[StoredCheckpoint]) -> bytes:
-    """Return what the NV index holds after the anchored checkpoints, in order of size."""
-    value = chain.START
+def anchor_base(db: sqlite3.Connection) -> Base:
+    """Return where the anchor begins: at the beginning of the trail, or at its newest restore."""
+    found = db.execute(RESTORED).fetchone()
+    return (int(found[0]), bytes.fromhex(found[1]) or chain.START) if found else BEGINNING
+
+
+def anchored_value(heads: Iterable[StoredCheckpoint], base: Base = BEGINNING) -> bytes:
+    """Return what the NV index holds after the anchored checkpoints behind `base`, in order of size."""
+    first, value = base
     for head in heads:
-        if head.anchored:
+        if head.anchored and head.size > first:
             value = chain.fold(value, hashlib.sha256(head.note.encode()).digest())
     return value
 
 
-def unmarked_anchor(heads: Sequence[StoredCheckpoint], value: bytes) -> int | None:
+def unmarked_anchor(heads: Sequence[StoredCheckpoint], value: bytes, base: Base = BEGINNING) -> int | None:
     """Return the size of the checkpoint that was extended and not yet marked when the power went, 0 for none.
 
     None: the NV index does not hold what the ledger says, so heads are missing or were put in by somebody else.
     """
-    known = anchored_value(heads)
+    known = anchored_value(heads, base)
     if known == value:
         return 0
-    last = max((head.size for head in heads if head.anchored), default=-1)
+    last = max((head.size for head in heads if head.anchored), default=base[0])
     for head in heads:
         if head.size > last and chain.fold(known, hashlib.sha256(head.note.encode()).digest()) == value:
             return head.size

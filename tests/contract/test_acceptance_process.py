@@ -45,6 +45,7 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
     running.close()
 
 
+@pytest.mark.clause("21 CFR 211.68(a)")
 @pytest.mark.slow
 def test_the_box_passes_and_the_report_says_what_was_seen(
     box: Box, tmp_path: Path, capsys: pytest.CaptureFixture[str]

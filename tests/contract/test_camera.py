@@ -143,6 +143,7 @@ def test_our_interrupt_handler_survives(any_camera: GenICamCamera) -> None:
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+@pytest.mark.clause("21 CFR 11.10(h)")
 def test_unknown_serial_names_what_is_there() -> None:
     driver = GenICamCamera(CameraSettings(producer=VIKY, serial="nobody"))
     with pytest.raises(DeviceLost, match="camera nobody is not on the network; viky.cti sees 0, 1, 2"):

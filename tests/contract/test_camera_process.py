@@ -208,6 +208,7 @@ def test_counts_run_on(bench: Bench, vision: Vision) -> None:
     assert second.key.frame_id == first.key.frame_id + 1
 
 
+@pytest.mark.clause("ALCOA+ original")
 def test_a_reader_cannot_write(vision: Vision) -> None:
     with pytest.raises(PermissionError):
         mmap.mmap(vision.fd, mmap.PAGESIZE)
@@ -253,6 +254,7 @@ def test_releasing_what_it_does_not_hold_ends_the_reader(bench: Bench, vision: V
         wait_for(vision.inbox.peer.receive)
 
 
+@pytest.mark.clause("21 CFR 11.10(h)", "IEC 62443-4-2 CR 1.2")
 def test_a_stranger_is_refused(bench: Bench) -> None:
     peer = connect(bench.folder / "camera-body.sock", Hello(PROTO, "gateway", "x", 1))
     with pytest.raises(PeerGone):

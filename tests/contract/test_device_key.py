@@ -69,6 +69,7 @@ def _verify(public_der: bytes, signature: bytes, text: bytes) -> None:
     load_der_public_key(public_der).verify(signature, text, ECDSA(SHA256()))
 
 
+@pytest.mark.clause("21 CFR 11.70", "21 CFR 11.10(a)")
 def test_its_signature_verifies_and_only_over_that_text(device: Device) -> None:
     with closing(device.open()) as key:
         signature = key.sign(TEXT.encode())
@@ -98,6 +99,7 @@ def test_the_key_survives_reopening_and_a_power_cut(device: Device) -> None:
         _verify(first, key.sign(b"after"), b"after")
 
 
+@pytest.mark.clause("21 CFR 11.10(h)", "ALCOA+ attributable")
 def test_another_device_has_another_key(make_device: Callable[[str], Device]) -> None:
     found = []
     for name in ("one", "other"):
@@ -106,6 +108,7 @@ def test_another_device_has_another_key(make_device: Callable[[str], Device]) ->
     assert found[0] != found[1]
 
 
+@pytest.mark.clause("21 CFR 11.10(a)", "IEC 62443-4-2 CR 3.9")
 def test_the_anchor_is_the_fold_of_what_was_anchored_or_there_is_none(device: Device) -> None:
     expected: bytes | None = START if device.kind == "tpm" else None
     with closing(device.open()) as key:

@@ -259,6 +259,7 @@ def test_a_status_lies_between_its_two_stamps(bench: HostBench) -> None:
         assert since <= (reply.received_ns - reply.sent_ns) // 1000 + 1
 
 
+@pytest.mark.clause("21 CFR 11.10(h)")
 def test_the_status_of_another_plc_is_never_heard(bench: HostBench) -> None:
     other = HostBench(identity=PLC_IDENTITY + 1)
     try:

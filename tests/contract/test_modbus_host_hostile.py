@@ -24,6 +24,7 @@ def bench() -> Iterator[HostBench]:
     bench.close()
 
 
+@pytest.mark.clause("21 CFR 11.10(h)", "IEC 62443-4-2 CR 1.2")
 def test_who_is_not_the_plc_reads_and_writes_nothing(bench: HostBench) -> None:
     bench.run()
     at = MAP.permit.at(0, 1)
@@ -69,6 +70,7 @@ def test_a_second_plc_of_the_same_identity_is_refused(bench: HostBench) -> None:
         first.close()
 
 
+@pytest.mark.clause("21 CFR 11.10(h)", "Annex 11 draft §15")
 def test_an_address_that_is_not_allowed_is_dropped() -> None:
     bench = HostBench(allow=("127.0.0.2",))
     try:

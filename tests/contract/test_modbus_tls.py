@@ -89,6 +89,7 @@ def test_both_sides_known_and_the_registers_flow(
     assert list(bank.words[1000:1004]) == [1, 2, 3, 4]
 
 
+@pytest.mark.clause("21 CFR 11.10(h)", "IEC 62443-4-2 CR 1.2", "IEC 62443-4-2 CR 3.1", "Annex 11 draft §15")
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_a_device_without_a_certificate_gets_no_link(
     plc: ModbusServer, authority: Authority, version: ssl.TLSVersion
@@ -98,6 +99,7 @@ def test_a_device_without_a_certificate_gets_no_link(
     assert "the PLC refuses our certificate" in why(tcp_link(HOST, plc.port, 1, TIMEOUT_NS, tls=context))
 
 
+@pytest.mark.clause("21 CFR 11.10(h)", "IEC 62443-4-2 CR 1.2", "IEC 62443-4-2 CR 3.1")
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_a_device_of_another_authority_gets_no_link(
     plc: ModbusServer, authority: Authority, stranger: Authority, version: ssl.TLSVersion
@@ -107,11 +109,13 @@ def test_a_device_of_another_authority_gets_no_link(
     assert "the PLC refuses our certificate" in why(tcp_link(HOST, plc.port, 1, TIMEOUT_NS, tls=context))
 
 
+@pytest.mark.clause("21 CFR 11.10(h)", "IEC 62443-4-2 CR 1.2", "IEC 62443-4-2 CR 3.1")
 def test_a_plc_of_another_authority_gets_no_link(plc: ModbusServer, authority: Authority, stranger: Authority) -> None:
     context = client_context(stranger.file, *authority.issue("device"))
     assert "certificate of the PLC is not accepted" in why(tcp_link(HOST, plc.port, 1, TIMEOUT_NS, tls=context))
 
 
+@pytest.mark.clause("21 CFR 11.10(h)", "IEC 62443-4-2 CR 1.2")
 @pytest.mark.parametrize("address", ["127.0.0.2", ""])
 def test_a_plc_whose_certificate_names_another_address_gets_no_link(
     authority: Authority, bank: Bank, address: str
@@ -123,6 +127,7 @@ def test_a_plc_whose_certificate_names_another_address_gets_no_link(
     server.close()
 
 
+@pytest.mark.clause("Annex 11 draft §15", "IEC 62443-4-2 CR 3.1")
 def test_plain_and_secured_sides_do_not_meet(plc: ModbusServer, authority: Authority, bank: Bank) -> None:
     assert "PLC 127.0.0.1" in why(tcp_link(HOST, plc.port, 1, TIMEOUT_NS))
     plain = ModbusServer(bank, HOST, 0)

@@ -9,9 +9,11 @@ from random import Random
 
 import pytest
 
-from daemon import ledger_file
+from daemon import ledger_file, restored
 from daemon.recorder import tables, verify
-from daemon.recorder.notary import known_keys
+from daemon.recorder.opening import known_keys
+from daemon.recorder.rebuild import rebuild
+from daemon.restored import Restored
 from signing.chain import origin
 from signing.device_key import open_device_key
 from tests.contract.recorder_box import Line, RecorderProcess, act, open_batch, permit, talking, unit, until
@@ -57,6 +59,8 @@ def is_whole(folder):
     return found
 
 
+@pytest.mark.clause("Annex 11 draft §12.3", "21 CFR 11.10(e)", "Annex 11 §13", "ALCOA+ complete")
+@pytest.mark.clause("IEC 62443-4-2 CR 2.8")
 def test_the_trail_tells_how_it_ended_before(box):
     box.start()
     open_batch(box).peer.close()
@@ -70,6 +74,7 @@ def test_the_trail_tells_how_it_ended_before(box):
     assert opened == ["no trail before", "closed", "not closed: the recorder was killed"]
 
 
+@pytest.mark.clause("IEC 62443-4-2 CR 3.9", "21 CFR 11.70")
 def test_a_recorder_that_stops_leaves_every_entry_signed(box, tmp_path):
     box.start()
     with closing(open_batch(box)):
@@ -82,6 +87,7 @@ def test_a_recorder_that_stops_leaves_every_entry_signed(box, tmp_path):
     assert ("batch-open", 0) in audit(box, "what", "done"), "a refused act is on record"
 
 
+@pytest.mark.clause("21 CFR 11.10(a)", "IEC 62443-4-2 CR 3.4", "IEC 62443-4-2 CR 7.4")
 @pytest.mark.parametrize("victim", ["first", "last"])
 def test_a_recorder_does_not_start_on_a_trail_that_was_altered(box, tmp_path, victim):
     box.start()
@@ -115,6 +121,7 @@ def test_a_damaged_file_is_one_line(box):
     assert (status, text.count("\n")) == (78, 1) and "Traceback" not in text
 
 
+@pytest.mark.clause("Annex 11 draft §12.3")
 def test_a_recorder_whose_key_cannot_be_used_does_not_start(box):
     station = box.station.read_text()
     box.station.write_text(station.replace('key = "development"', 'key = "credential"'))
@@ -123,6 +130,7 @@ def test_a_recorder_whose_key_cannot_be_used_does_not_start(box):
     assert status == 78 and "there is no credential 'audit-key'" in text and text.count("\n") == 1
 
 
+@pytest.mark.clause("21 CFR 11.10(a)", "21 CFR 11.10(e)", "IEC 62443-4-2 CR 3.9")
 @needs_tpm
 def test_heads_are_anchored_in_the_tpm_and_a_ledger_that_was_put_back_is_refused(tmp_path):
     """21 CFR 11.10(a), (e): an older copy of the whole state folder verifies in itself; the TPM remembers."""
@@ -156,6 +164,7 @@ def test_heads_are_anchored_in_the_tpm_and_a_ledger_that_was_put_back_is_refused
         assert status == 78 and "the TPM holds other tree heads" in text and text.count("\n") == 1
 
 
+@pytest.mark.clause("IEC 62443-4-2 CR 7.4")
 @needs_tpm
 def test_killed_at_any_moment_of_signing_the_recorder_starts_again_over_its_tpm(tmp_path, seed):
     """Each start signs and anchors a head within 100 ms: the kill comes before, in the middle of it, or after.
@@ -178,3 +187,61 @@ def test_killed_at_any_moment_of_signing_the_recorder_starts_again_over_its_tpm(
         opened_for(box, before + 1)
         assert box.stop() == (0, "")
         assert is_whole(folder).signed
+
+
+@needs_tpm
+@pytest.mark.clause("21 CFR 11.10(a)", "21 CFR 11.10(e)")
+def test_restored_records_begin_the_anchor_anew_only_with_a_name_and_a_reason(tmp_path):
+    with software_tpm_at_sockets(tmp_path / "tpm") as tpm:
+        folder = tmp_path / "box"
+        folder.mkdir()
+        box = RecorderProcess(folder)
+        box.station.write_text(box.station.read_text().replace('"development"', f'"tpm"\ntpm = "{tpm.tcti}"'))
+        box.start()
+        with closing(open_batch(box)):
+            inspect(box, 1, 5)
+        box.stop()
+        with ledger_file.reading(box.ledger) as db:
+            records = [(entry.body, entry.chain) for entry in ledger_file.entries(db)]
+            notes = [head.note for head in ledger_file.checkpoints(db)]
+        box.ledger.unlink()
+        box.start()
+        assert "the TPM holds other tree heads" in box.refused()[1], "a lost ledger is not replaced in silence"
+        box.ledger.unlink()
+        rebuild(box.ledger, records, notes)
+        box.start()
+        assert "the TPM holds other tree heads" in box.refused()[1]
+        restored.write(folder, Restored("q.person", "qa", "the disk died", len(records), "directory:/archive"))
+        for life in range(2):
+            box.start()
+            inspect(box, 6 + life, 6 + life)
+            assert box.stop() == (0, "")
+        assert not (folder / restored.FILE).exists()
+        said = box.look("SELECT entry, who, role, why, new FROM audit WHERE what = 'trail-restored'")
+        assert said == [
+            (len(records), "q.person", "qa", "the disk died", f"{len(records)} entries from directory:/archive")
+        ]
+        is_whole(folder)
+        box.ledger.unlink()
+        restored.write(folder, Restored("q.person", "qa", "the archive burnt too", restored.NEW, ""))
+        box.start()
+        with talking(box.socket, "cli"):
+            opened_for(box, 1)
+        assert box.stop() == (0, "")
+        assert is_whole(folder).size >= 4
+
+
+@pytest.mark.clause("21 CFR 11.10(e)")
+def test_nobody_else_can_write_an_event_of_the_trail(box, tmp_path):
+    """An act of that name is refused and on record as refused; it does not count as the recorder's own word."""
+    box.start()
+    with talking(box.socket, "cli") as cli:
+        for kind in ("trail-restored", "trail-open", "trail-close", "clock-step"):
+            assert not cli.ask(act(kind, "00")).ok
+    box.stop()
+    box.start()
+    opened_for(box, 3)
+    assert box.stop() == (0, "")
+    opened = box.look("SELECT old FROM audit WHERE what = 'trail-open' AND done ORDER BY entry")
+    assert opened == [("no trail before",), ("closed",)]
+    is_whole(tmp_path)

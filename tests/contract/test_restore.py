@@ -81,7 +81,7 @@ def test_a_restored_ledger_is_the_one_that_was_saved(
     assert f"{size} entries, {IMAGES} images" in said
     assert "verified by reading back" in said
     state.parent.mkdir()
-    code, said = _run(capsys, "restore", target, "--to", state)
+    code, said = _run(capsys, "restore", target, "--to", state, "--reason", "the disk died")
     assert code == 0, said
     assert f"restored to {state}: {size} entries of linewarden/box/00000001" in said
     for table in TABLES:
@@ -191,7 +191,7 @@ def test_records_are_never_restored_over_others(
     archive: Path, device: Device, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = sorted(tmp_path.rglob("*"))
-    code, said = _run(capsys, "restore", archive, "--to", device.state)
+    code, said = _run(capsys, "restore", archive, "--to", device.state, "--reason", "a try")
     assert (code, said.count("\n")) == (1, 1)
     assert "is not empty: records are restored into an empty folder only" in said
     assert sorted(tmp_path.rglob("*")) == before
@@ -204,7 +204,7 @@ def test_a_restore_that_fails_leaves_nothing(archive: Path, tmp_path: Path, caps
     segment.unlink()
     segment.write_bytes(data.replace(b'"accepted"', b'"rejected"', 1))
     before = sorted(tmp_path.rglob("*"))
-    code, said = _run(capsys, "restore", archive, "--to", tmp_path / "state")
+    code, said = _run(capsys, "restore", archive, "--to", tmp_path / "state", "--reason", "a try")
     assert (code, said.count("\n")) == (1, 1)
     assert "linewarden: the records do not verify: ALTERED" in said
     assert sorted(tmp_path.rglob("*")) == before

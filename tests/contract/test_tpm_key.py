@@ -81,6 +81,7 @@ def test_fifty_signatures_and_twenty_anchors_leave_no_handle_behind(tpm: Softwar
         assert _loaded(esapi) == ([], [])
 
 
+@pytest.mark.clause("21 CFR 11.70", "IEC 62443-4-2 CR 3.9")
 def test_the_private_key_was_made_in_the_tpm_and_cannot_leave_it(tpm: SoftwareTpm) -> None:
     _open(tpm.tcti).close()
     with _direct(tpm) as esapi:

@@ -4,9 +4,9 @@ import sqlite3
 from contextlib import closing
 
 from daemon.messages import AlarmRow, GapRow, PermitRow, PlcTotals, UnitRow
-from daemon.records import BatchOpened
 from daemon.recorder.rows import Received
 from daemon.recorder.wall import ClockQuality, WallTime
+from daemon.records import BatchOpened
 from daemon.units import Channel, FrameKey, JudgedView, Outcome, Reason, Stages, UnitId, Verdict, ViewKey
 
 SESSION = 77

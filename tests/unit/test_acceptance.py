@@ -249,6 +249,7 @@ PLANTED = {
 }
 
 
+@pytest.mark.clause("21 CFR 211.68(a)")
 @pytest.mark.parametrize("planted", PLANTED, ids=lambda planted: planted.__name__)
 def test_a_planted_plc_is_caught(
     station: config.Station, monkeypatch: pytest.MonkeyPatch, planted: type[Device]
@@ -288,6 +289,7 @@ def test_it_does_not_start_beside_a_running_line(station: config.Station) -> Non
     assert "another device is alive" in _refused(site)
 
 
+@pytest.mark.clause("21 CFR 11.10(h)")
 @pytest.mark.parametrize(
     ("change", "says"),
     [

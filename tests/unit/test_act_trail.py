@@ -85,6 +85,8 @@ DONE: list[tuple[Callable[[Room], Room], str, str, str, str]] = [
 ]
 
 
+@pytest.mark.clause("21 CFR 11.10(e)", "Annex 11 §9", "Annex 11 §12.4", "Annex 11 draft §12.1")
+@pytest.mark.clause("Annex 11 draft §12.2", "ALCOA+ attributable", "IEC 62443-4-2 CR 2.8")
 @pytest.mark.parametrize(("before", "kind", "new", "old", "made"), DONE)
 def test_an_act_leaves_one_row_with_who_what_before_after_and_why(
     room: Room, before: Callable[[Room], Room], kind: str, new: str, old: str, made: str
@@ -97,6 +99,7 @@ def test_an_act_leaves_one_row_with_who_what_before_after_and_why(
     assert row.at_ns == room.now and row.seq > 0
 
 
+@pytest.mark.clause("21 CFR 11.10(e)", "Annex 11 draft §12.1", "ALCOA+ complete", "IEC 62443-4-2 CR 2.8")
 @pytest.mark.parametrize(
     ("kind", "new", "changes", "old", "asked"),
     [
@@ -124,6 +127,7 @@ def test_a_refused_act_leaves_one_row_with_the_refusal(
     assert (row.old, row.new) == (old, asked)
 
 
+@pytest.mark.clause("Annex 11 draft §12.2", "ALCOA+ attributable")
 @pytest.mark.parametrize("blank", ["", " ", " \t ", "\u00a0\u2003", "...", "\u200b"])
 def test_blanks_and_dots_are_neither_a_person_nor_a_reason(room: Room, blank: str) -> None:
     for field, kept, instead in (
@@ -146,24 +150,28 @@ def test_a_text_that_is_too_long_is_refused_in_one_line_and_cut_in_the_row(room:
     assert any("(60001 characters)" in getattr(row, name) for name in ("what", "who", "role", "why", "new"))
 
 
+@pytest.mark.clause("ALCOA+ complete")
 def test_the_longest_reason_is_taken_and_stands_whole(room: Room) -> None:
     answer, _ = room.do("start", reason="猫" * LONGEST_REASON)
     (row,) = room.audited()
     assert answer.ok and row.why == "猫" * LONGEST_REASON
 
 
+@pytest.mark.clause("ALCOA+ legible")
 @pytest.mark.parametrize("reason", ["a\nstop by bob: b", "a\x1b[2Jb", "a\u2028b", "a\0b"])
 def test_a_reason_is_one_line(room: Room, reason: str) -> None:
     assert "control characters" in room.refused("start", reason=reason)
     assert room.audited()[0].why == reason
 
 
+@pytest.mark.clause("Annex 11 §6", "21 CFR 11.10(f)")
 def test_what_the_asker_saw_must_still_be_so(room: Room) -> None:
     assert room.refused("start", old="HELD") == "it is STOPPED now, not HELD: look again"
     assert room.do("start", old="STOPPED")[0].ok
     assert [(row.old, row.done) for row in room.audited()] == [("STOPPED", False), ("STOPPED", True)]
 
 
+@pytest.mark.clause("Annex 11 §6", "21 CFR 11.10(f)")
 def test_a_clearance_of_units_that_came_after_the_look_is_refused(room: Room) -> None:
     stopped_with_units(room)
     assert "it is 3 units: 7.0.1" in room.refused("clear", "removed", old="2 units")
@@ -171,6 +179,7 @@ def test_a_clearance_of_units_that_came_after_the_look_is_refused(room: Room) ->
     assert room.do("clear", "removed", old="3 units")[0].ok
 
 
+@pytest.mark.clause("21 CFR 11.10(f)")
 def test_nothing_is_lifted_before_the_recorder_said_what_is_on_record(room: Room) -> None:
     room.arming.ready = False
     for kind, new in (("start", ""), ("reset", ""), ("clear", ""), ("mode", "manual")):
@@ -204,6 +213,7 @@ def what_acts_change(room: Room) -> tuple[Any, ...]:
     return desk.state, desk.mode, set(desk.latched), desk.reset_owed, alarms, len(room.tracker)
 
 
+@pytest.mark.clause("21 CFR 11.10(e)", "Annex 11 draft §12.1", "Annex 11 draft §12.3", "ALCOA+ contemporaneous")
 @settings(max_examples=120, deadline=None)
 @given(st.lists(ASKED, min_size=1, max_size=6))
 def test_whatever_the_text_nothing_is_done_without_a_row_before_the_answer(

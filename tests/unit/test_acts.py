@@ -30,26 +30,31 @@ def room(station: Station) -> Room:
     return Room(station)
 
 
+@pytest.mark.clause("Annex 11 draft §12.2", "Annex 11 §12.4", "Annex 11 §9", "ALCOA+ attributable")
 def test_nobody_acts_without_a_name_and_a_reason(room: Room) -> None:
     assert "actor and a reason" in room.refused("start", actor="")
     assert "actor and a reason" in room.refused("start", reason="")
 
 
+@pytest.mark.clause("21 CFR 11.10(g)")
 @pytest.mark.parametrize("kind", ["clear", "reset"])
 def test_no_machine_clears_or_resets(room: Room, kind: str) -> None:
     room.running().aborted()
     assert "named person" in room.refused(kind, role="machine")
 
 
+@pytest.mark.clause("21 CFR 11.10(f)")
 def test_no_start_without_a_batch(station: Station) -> None:
     assert "no batch is open" in Room(station, batch="").refused("start")
 
 
+@pytest.mark.clause("21 CFR 11.10(f)", "Annex 11 §5")
 def test_no_start_with_a_recipe_that_does_not_fit(room: Room) -> None:
     room.oversight.configure(put(LOADED, min_gap_mm=10.0))
     assert "73 units a lane; at most 48" in room.refused("start")
 
 
+@pytest.mark.clause("21 CFR 11.10(f)")
 def test_no_start_while_something_stands_that_would_abort_at_once(room: Room) -> None:
     room.found = [Condition("GUARD_OPEN", "guard_closed", False)]
     assert "guard closed; close the guard" in room.refused("start")
@@ -60,6 +65,7 @@ def test_every_act_is_on_record_with_person_and_reason(room: Room) -> None:
     assert "start by ann: because" in [note.text for note in room.desk.alarms if note.code == "ACT"]
 
 
+@pytest.mark.clause("21 CFR 11.10(f)")
 def test_an_abort_takes_clear_a_word_on_the_units_reset_and_start(room: Room) -> None:
     room.running().units(3).aborted()
     assert "clear it first" in room.refused("reset")
@@ -81,6 +87,7 @@ def test_an_abort_takes_clear_a_word_on_the_units_reset_and_start(room: Room) ->
     assert room.desk.state is State.EXECUTE
 
 
+@pytest.mark.clause("ALCOA+ attributable")
 def test_removed_units_are_finished_once_by_a_named_person(room: Room) -> None:
     room.running().units(3)
     room.permit(2)
@@ -118,6 +125,7 @@ def test_rejected_units_stay_under_way_without_a_permit(room: Room) -> None:
     assert room.oversight.clearance.pending
 
 
+@pytest.mark.clause("21 CFR 11.10(f)")
 def test_line_clearance_takes_a_line_that_stands(room: Room) -> None:
     room.running()
     assert "state EXECUTE, belt stands" in room.refused("clear", "removed")
@@ -128,6 +136,7 @@ def test_line_clearance_takes_a_line_that_stands(room: Room) -> None:
     assert "say removed" in room.refused("clear", "thrown away")
 
 
+@pytest.mark.clause("21 CFR 11.10(f)", "Annex 11 §10")
 def test_the_mode_changes_when_stopped_and_permits_only_in_production(room: Room) -> None:
     assert "no mode" in room.refused("mode", "party")
     room.ok("mode", "maintenance")

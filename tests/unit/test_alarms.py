@@ -31,6 +31,7 @@ def test_active_acknowledged_gone() -> None:
     assert _states(book) == {} and not book.active
 
 
+@pytest.mark.clause("Annex 11 draft §8")
 def test_gone_before_anybody_saw_it_waits_for_somebody() -> None:
     book = _raised()
     book.returned("CAMERA_LOST", "body")
@@ -66,6 +67,7 @@ def test_what_stands_is_not_over_because_it_is_told_again(acknowledged: bool) ->
     assert (alarm.state, alarm.stands, alarm.text) == (A if acknowledged else U, True, "still")
 
 
+@pytest.mark.clause("Annex 11 draft §8")
 def test_a_shelved_alarm_is_silent_until_its_time_is_over() -> None:
     book = _raised()
     assert book.shelve(CAMERA, "ann", 10 * MINUTE, 0) == ""
@@ -95,6 +97,7 @@ def test_out_of_service_until_restored() -> None:
     assert book.bring_back("STRAY_FRAME", "ann", 0) == ""
 
 
+@pytest.mark.clause("Annex 11 draft §8")
 @pytest.mark.parametrize("code", sorted(code for code, row in TABLE.items() if row.safety))
 def test_what_guards_the_product_can_be_neither_shelved_nor_taken_out(code: str) -> None:
     book = Alarms()
@@ -132,6 +135,7 @@ def test_the_most_urgent_is_shown_first_and_the_silent_last() -> None:
     assert [alarm.code for alarm in book.shown()] == ["GUARD_OPEN", "BIN_FULL", "FRAME_LOST", "CAMERA_LOST"]
 
 
+@pytest.mark.clause("Annex 11 draft §8")
 def test_a_flood_of_subjects_keeps_what_stands() -> None:
     book = _raised()
     for number in range(2 * MOST):
@@ -140,6 +144,7 @@ def test_a_flood_of_subjects_keeps_what_stands() -> None:
     assert len(shown) <= MOST and CAMERA in {alarm.name for alarm in shown}
 
 
+@pytest.mark.clause("Annex 11 draft §8")
 @given(
     st.lists(
         st.tuples(st.sampled_from(["raise", "return", "ack", "shelve", "out", "back", "tick"]), st.integers(0, 3)),

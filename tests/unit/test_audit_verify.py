@@ -36,6 +36,7 @@ def test_a_whole_trail_is_told_with_its_head(whole, capsys):
     assert status == 0 and "WHOLE" in out and found["root"][:16] in out
 
 
+@pytest.mark.clause("21 CFR 11.10(a)", "IEC 62443-4-2 CR 3.9")
 def test_heads_that_were_kept_elsewhere_are_compared(whole, tmp_path, capsys):
     with ledger_file.reading(whole / "ledger.sqlite") as db:
         heads = ledger_file.checkpoints(db)
@@ -58,6 +59,7 @@ def test_heads_that_were_kept_elsewhere_are_compared(whole, tmp_path, capsys):
     assert status == 1 and "cut off" in err
 
 
+@pytest.mark.clause("21 CFR 11.10(a)", "Annex 11 §17")
 @pytest.mark.parametrize(
     ("break_it", "named"),
     [
@@ -74,6 +76,7 @@ def test_what_cannot_be_verified_is_one_line(whole, tmp_path, capsys, break_it, 
     assert status == 1 and named in err and err.count("\n") == 1
 
 
+@pytest.mark.clause("ALCOA+ available", "IEC 62443-4-2 CR 6.1")
 def test_a_ledger_that_is_being_written_verifies(tmp_path, capsys):
     """One moment is looked at: rows that come meanwhile are no contradiction."""
     with closing(TrailWorld(tmp_path)) as world:

@@ -106,6 +106,7 @@ def test_a_clean_batch_may_close_and_its_report_holds_to_the_schema():
     assert report["plc"]["created"] == 10
 
 
+@pytest.mark.clause("21 CFR 11.10(f)", "21 CFR 211.192")
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
@@ -157,6 +158,7 @@ def test_the_box_fills_in_what_only_it_knows_within_the_schema():
     check(report | {"a_later_key": 1})
 
 
+@pytest.mark.clause("ALCOA+ accurate", "21 CFR 211.188")
 def test_the_schema_refuses_a_report_that_claims_too_much():
     report = build_report(facts(unstored=1))
     with pytest.raises(jsonschema.ValidationError):
@@ -175,6 +177,7 @@ def test_an_ended_epoch_reaches_as_far_as_its_rows():
     assert why_open(facts(lanes=(ended, newest), outcomes={"accepted": 9, "rejected": 1})) == ()
 
 
+@pytest.mark.clause("21 CFR 211.192", "ALCOA+ complete")
 @pytest.mark.parametrize(
     ("ended", "complaint"),
     [
@@ -232,6 +235,7 @@ def test_percentiles_are_nearest_rank():
     assert summary_ms(()) == {"n": 0, "p50": None, "p99": None, "p999": None, "max": None}
 
 
+@pytest.mark.clause("Annex 11 draft §12.2")
 def test_times_are_utc_with_milliseconds():
     assert utc_text(0) is None
     assert utc_text(1_000_000) == "1970-01-01T00:00:00.001Z"
@@ -244,6 +248,7 @@ def test_runs_and_subtract_agree_with_sets(left, right):
     assert {n for run in rest for n in range(run.first, run.last + 1)} == left - right
 
 
+@pytest.mark.clause("21 CFR 11.10(f)", "21 CFR 211.192", "ALCOA+ complete")
 @given(
     created=st.integers(0, 40),
     recorded=st.dictionaries(st.integers(1, 44), st.sampled_from(list(Outcome)), max_size=44),
@@ -268,6 +273,7 @@ def test_a_batch_closes_exactly_when_every_unit_of_the_plc_has_one_good_end(crea
     assert (why_open(facts(lanes=(one,), outcomes=counts)) == ()) is may_close
 
 
+@pytest.mark.clause("ALCOA+ complete", "ALCOA+ enduring")
 @given(st.lists(st.lists(st.integers(1, 60), max_size=12), max_size=12), st.integers(0, 5))
 def test_acknowledgement_never_passes_a_row_that_was_not_stored(groups, start):
     mark, stored = Watermark(start), set(range(1, start + 1))

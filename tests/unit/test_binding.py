@@ -35,6 +35,7 @@ def misbound(binder: type[Binder], cases: int) -> list[str]:
     return [text for seed in range(cases) for text in run(make_case(seed), binder).misbound]
 
 
+@pytest.mark.clause("ALCOA+ accurate", "ALCOA+ attributable")
 def test_no_case_credits_a_frame_to_another_unit() -> None:
     verdicts = [run(make_case(seed)) for seed in range(CASES)]
     assert [v.misbound for v in verdicts if v.misbound] == []
@@ -62,6 +63,7 @@ def test_each_fault_alone(fault: str) -> None:
         assert verdict.bound >= (5 if fault == "clock drift" else 12)
 
 
+@pytest.mark.clause("ALCOA+ accurate")
 @given(
     seed=st.integers(0, 2**32),
     units=st.integers(5, 20),

@@ -175,6 +175,7 @@ def test_a_new_epoch_voids_permits_of_the_old_one(world: BoardWorld) -> None:
     assert world.through()[1] is Cause.WRONG_EPOCH
 
 
+@pytest.mark.clause("21 CFR 11.10(h)")
 def test_a_foreign_device_permits_nothing_and_voids_what_was(world: BoardWorld) -> None:
     world.body()
     world.scan()
@@ -237,6 +238,7 @@ def test_two_units_in_one_tick_keep_their_names(world: BoardWorld) -> None:
     assert world.out.gates == [False]
 
 
+@pytest.mark.clause("Annex 11 §5", "IEC 62443-4-2 CR 3.1")
 @settings(max_examples=60, deadline=None)
 @given(place=st.integers(0, 45), flip=st.integers(1, 255), drop=st.booleans())
 def test_a_corrupted_permit_is_no_permit(place: int, flip: int, drop: bool) -> None:

@@ -89,6 +89,7 @@ def test_each_start_has_a_session_of_its_own(camera: ScriptedCamera) -> None:
     assert len(sessions) == 8 and 0 not in sessions
 
 
+@pytest.mark.clause("21 CFR 11.10(h)", "Annex 11 §5")
 @pytest.mark.parametrize("missing", ["edge_counter", "timestamps", "latch"])
 def test_a_camera_without_a_witness_is_refused(missing: str) -> None:
     camera = ScriptedCamera(replace(COMPLETE, **{missing: False}))
@@ -152,6 +153,7 @@ def test_evidence_is_what_the_hardware_latched(acquisition: Acquisition) -> None
     assert evidence.complete and evidence.consistent
 
 
+@pytest.mark.clause("ALCOA+ accurate", "Annex 11 §5")
 @pytest.mark.parametrize(
     "spoiled", [{"complete": False, "edge_count": None}, {"consistent": False}, {"edge_count": None}]
 )

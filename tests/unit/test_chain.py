@@ -24,6 +24,7 @@ def tree_hash(leaves):
     return hashlib.sha256(b"\x01" + tree_hash(leaves[:split]) + tree_hash(leaves[split:])).digest()
 
 
+@pytest.mark.clause("21 CFR 11.10(a)")
 @given(BODIES)
 def test_the_frontier_gives_the_root_of_rfc_6962(bodies):
     frontier = Frontier()
@@ -83,6 +84,7 @@ def test_a_note_says_what_was_written(size, root, signatures):
     assert said.signatures == tuple((b"abcd", made) for made in signatures)
 
 
+@pytest.mark.clause("21 CFR 11.10(a)")
 @given(st.text(max_size=200))
 def test_no_text_that_is_no_note_gets_through_as_an_error_of_another_kind(text):
     try:

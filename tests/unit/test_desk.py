@@ -142,6 +142,7 @@ def test_an_escape_aborts_and_only_clear_reset_and_start_lead_back() -> None:
     room.running()
 
 
+@pytest.mark.clause("21 CFR 11.10(h)")
 def test_the_wrong_plc_aborts_however_early_it_was_known() -> None:
     room, wrong = Room(), replace(GOOD, plc_right=False)
     room.drive(wrong)
@@ -273,6 +274,7 @@ def test_a_stop_that_was_over_by_itself_stays_readable_until_the_next_one() -> N
     assert room.desk.stops.stopped and [c.code for c in room.desk.stops.causes] == ["PLC_LINK"]
 
 
+@pytest.mark.clause("Annex 11 draft §8", "Annex 11 §13")
 def test_every_stop_has_a_cause() -> None:
     for facts in (*BAD_INPUTS.values(), replace(GOOD, link=False), replace(GOOD, stored=False)):
         room = Room().running()
@@ -328,6 +330,7 @@ def test_a_mode_without_a_pause_stops_instead() -> None:
     assert room.desk.state in (State.STOPPING, State.STOPPED)
 
 
+@pytest.mark.clause("IEC 62443-4-2 CR 7.4", "21 CFR 11.10(f)")
 def test_a_restart_of_the_line_does_not_lift_an_abort() -> None:
     room = Room()
     room.desk.aborted_before(room.now)
@@ -339,6 +342,7 @@ def test_a_restart_of_the_line_does_not_lift_an_abort() -> None:
     assert "reset first" in room.desk.act("start", room.now, "operator")
 
 
+@pytest.mark.clause("ALCOA+ complete", "Annex 11 §13")
 def test_what_took_permits_back_is_always_on_record() -> None:
     room = Room().running()
     for _ in range(3):

@@ -83,6 +83,7 @@ def test_a_file_left_by_a_power_cut_does_not_stop_the_next_start(tmp_path: Path)
     assert [found.name for found in tmp_path.iterdir()] == [DEVELOPMENT_FILE]
 
 
+@pytest.mark.clause("IEC 62443-4-2 CR 3.4")
 def test_a_development_key_is_refused_in_production_and_none_is_made(tmp_path: Path) -> None:
     assert "refused in production" in _refusal("development", tmp_path, production=True)
     assert list(tmp_path.iterdir()) == []
@@ -105,6 +106,7 @@ def test_a_credential_of_either_form_is_a_production_key(tmp_path: Path, mode: i
     assert key.anchored() is None
 
 
+@pytest.mark.clause("21 CFR 11.70", "IEC 62443-4-2 CR 3.9")
 @pytest.mark.parametrize("mode", [0o444, 0o604, 0o620, 0o602, 0o777])
 def test_a_key_that_others_can_read_or_write_is_refused(tmp_path: Path, mode: int) -> None:
     _put(tmp_path, _pem(), mode)

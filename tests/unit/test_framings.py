@@ -43,6 +43,7 @@ def test_an_rtu_answer_is_found_between_noise(registers: list[int], before: byte
     assert pdu is not None and list(pdu.registers) == registers and used == len(data)
 
 
+@pytest.mark.clause("Annex 11 §5", "IEC 62443-4-2 CR 3.1")
 @given(words, st.integers(1, 120), st.data())
 def test_an_rtu_answer_that_is_damaged_cut_or_anothers_is_no_answer(
     registers: list[int], other: int, data: st.DataObject

@@ -87,6 +87,7 @@ def test_a_head_is_signed_by_the_device_key(pem):
     load_der_public_key(pem.public_der).verify(signature, said.text.encode(), ec.ECDSA(SHA256()))
 
 
+@pytest.mark.clause("IEC 62443-4-2 CR 3.9")
 def test_a_head_is_due_every_minute_in_which_entries_came(pem):
     with heads_of(pem, signed=5) as heads:
         heads.tick(Head(5, ROOT), 0)
@@ -112,6 +113,7 @@ def test_a_note_is_anchored_after_it_was_given_back(pem):
         assert [again.anchor for again in finished(heads)] == [False]
 
 
+@pytest.mark.clause("IEC 62443-4-2 CR 2.10")
 def test_a_key_that_fails_is_told_of_and_tried_again(pem):
     key = Anchor(pem, deaf=True)
     with heads_of(key) as heads:

@@ -2,6 +2,7 @@
 
 import math
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -85,6 +86,7 @@ def test_a_missing_view_is_no_image() -> None:
     assert judge(RULES, {BODY: GOOD[BODY]}).reason is Reason.NO_IMAGE
 
 
+@pytest.mark.clause("Annex 11 §5")
 def test_a_bad_number_is_an_engine_fault_and_spoils_its_view() -> None:
     judgement = judge(RULES, {**GOOD, BODY: {"particle": 0.99, "crack": math.nan}})
     assert (judgement.verdict, judgement.reason, judgement.channel) == (

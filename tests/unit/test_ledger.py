@@ -63,6 +63,7 @@ def write(ledger, *rows):
     return ledger.store(entries(*rows), {}, NOW)
 
 
+@pytest.mark.clause("ALCOA+ enduring")
 def test_a_new_ledger_is_durable_and_named(ledger, path):
     assert look(path, "PRAGMA application_id") == [(0x4C575244,)]
     assert look(path, "PRAGMA user_version") == [(3,)]
@@ -70,6 +71,7 @@ def test_a_new_ledger_is_durable_and_named(ledger, path):
     assert ledger._db.execute("PRAGMA synchronous").fetchone() == (2,)
 
 
+@pytest.mark.clause("21 CFR 211.188", "ALCOA+ original")
 def test_a_unit_row_keeps_everything_that_explains_the_verdict(ledger, path):
     row = unit(7, outcome=Outcome.REJECTED)
     write(ledger, row)
@@ -95,6 +97,7 @@ def test_the_same_row_again_is_ignored(ledger, path):
         assert look(path, f"SELECT count(*) FROM {table}") == [(1,)]
 
 
+@pytest.mark.clause("21 CFR 11.10(e)", "ALCOA+ original", "ALCOA+ complete", "ALCOA+ consistent")
 @pytest.mark.parametrize(
     ("first", "second"),
     [
@@ -128,6 +131,7 @@ def test_a_unit_read_again_from_the_ring_after_a_restart_agrees_with_its_row(led
     ]
 
 
+@pytest.mark.clause("ALCOA+ complete", "Annex 11 draft §8")
 def test_no_alarm_and_no_gap_is_ever_dropped(ledger, path):
     write(ledger, alarm(1), gap(3, 4, seq=2))
     assert write(ledger, alarm(1), alarm(1, "another text"), gap(3, 4, seq=2), gap(3, 4, seq=3)) == []
@@ -152,6 +156,7 @@ def test_rows_cannot_be_changed_or_deleted(ledger, path, table):
                 db.execute(sql)
 
 
+@pytest.mark.clause("21 CFR 11.10(e)", "21 CFR 11.10(f)")
 def test_a_batch_closes_once_and_never_changes(ledger, batch, path):
     ledger.close_batch(BatchClosed(0, BATCH, "a.person", "done", "{}"), NOW)
     assert ledger.current_batch() is None
@@ -166,11 +171,13 @@ def test_a_batch_closes_once_and_never_changes(ledger, batch, path):
                 db.execute(sql)
 
 
+@pytest.mark.clause("21 CFR 11.10(f)")
 def test_two_batches_are_never_open(ledger, batch):
     with pytest.raises(LedgerError, match=f"batch {BATCH} is open"):
         ledger.open_batch(OPENING, NOW)
 
 
+@pytest.mark.clause("ALCOA+ complete", "21 CFR 211.192")
 def test_numbers_without_a_row_are_named_and_those_with_a_permit_counted(ledger, batch):
     write(ledger, unit(1), permit(2), unit(4, outcome=Outcome.REJECTED), permit(6), totals(5, 1))
     resume = ledger.resume()
@@ -187,6 +194,7 @@ def test_the_newest_totals_win(ledger, path):
     assert look(path, "SELECT created, passed, diverted FROM plc_totals") == [(6, 5, 1)]
 
 
+@pytest.mark.clause("Annex 11 §16", "IEC 62443-4-2 CR 7.4")
 def test_a_restart_finds_batch_epoch_permits_and_acknowledgement(path):
     with closing(Ledger(path)) as first:
         first.open_batch(OPENING, NOW)
@@ -202,6 +210,7 @@ def test_a_restart_finds_batch_epoch_permits_and_acknowledgement(path):
         assert second.acknowledged(SESSION + 1) == 0
 
 
+@pytest.mark.clause("IEC 62443-4-2 CR 2.10", "ALCOA+ enduring")
 def test_a_full_ledger_writes_nothing_and_goes_on_when_there_is_room(ledger, path):
     limit = ledger.set_quota(1)
     assert limit > 1
@@ -217,6 +226,7 @@ def test_a_full_ledger_writes_nothing_and_goes_on_when_there_is_room(ledger, pat
     assert numbers(path) == [*stored, len(stored) + 1]
 
 
+@pytest.mark.clause("ALCOA+ consistent")
 def test_a_transaction_that_breaks_off_leaves_nothing_behind(ledger, path):
     with pytest.raises(UnicodeEncodeError):
         write(ledger, unit(1), unit(2, defect="\ud800"))
@@ -231,6 +241,7 @@ def test_a_restarted_line_hears_the_newest_totals(ledger, batch):
     assert ledger.resume().totals == [msgspec.structs.replace(rows[2], seq=0)]
 
 
+@pytest.mark.clause("ALCOA+ enduring", "ALCOA+ consistent", "Annex 11 §7.1")
 def test_a_torn_log_keeps_whole_transactions_in_order(tmp_path, path, seed):
     """Cut the write-ahead log anywhere: what is left is a prefix of the transactions, none of them in part."""
     with closing(Ledger(path)) as ledger:
@@ -249,6 +260,7 @@ def test_a_torn_log_keeps_whole_transactions_in_order(tmp_path, path, seed):
         assert len(found) % 3 == 0
 
 
+@pytest.mark.clause("ALCOA+ accurate", "21 CFR 211.192")
 def test_a_frame_credited_to_two_accepted_units_is_found_at_once(ledger, path):
     write(ledger, unit(1), unit(2, outcome=Outcome.REJECTED, views=views(1)))
     (refusal,) = write(ledger, unit(3, views=views(1)))
@@ -269,6 +281,7 @@ def test_facts_of_a_clean_batch_let_it_close(ledger, batch):
     assert facts.paces[0].span_ns == 800_000_000
 
 
+@pytest.mark.clause("21 CFR 211.192", "21 CFR 11.10(f)")
 @pytest.mark.parametrize(
     ("rows", "complaint"),
     [
@@ -330,6 +343,7 @@ def test_a_plc_that_lost_its_memory_may_have_opened_the_gate_for_any_permitted_u
     assert why_open(ledger.facts(batch, unstored=0, rules=RULES)) == ()
 
 
+@pytest.mark.clause("21 CFR 211.192", "ALCOA+ accurate")
 def test_a_unit_the_plc_passed_and_the_ledger_rejected_is_missed(ledger, batch):
     write(ledger, unit(1, outcome=Outcome.REJECTED), totals(1, 1))
     (line,) = why_open(ledger.facts(batch, unstored=0, rules=RULES))
@@ -343,6 +357,7 @@ def test_a_unit_accepted_on_a_permit_of_an_earlier_life_closes(ledger, batch):
     assert why_open(ledger.facts(batch, unstored=0, rules=RULES)) == ()
 
 
+@pytest.mark.clause("21 CFR 11.10(e)", "ALCOA+ original", "ALCOA+ consistent")
 @settings(max_examples=60)
 @given(
     sent=st.lists(st.tuples(st.integers(1, 12), st.sampled_from(list(Outcome))), min_size=1, max_size=30),

@@ -16,11 +16,13 @@ def path(tmp_path):
     return tmp_path / "ledger.sqlite"
 
 
+@pytest.mark.clause("ALCOA+ consistent", "IEC 62443-4-2 CR 3.9")
 def test_only_one_recorder_has_the_ledger(path):
     with closing(Ledger(path)), pytest.raises(LedgerError, match="stop it first"):
         Ledger(path)
 
 
+@pytest.mark.clause("21 CFR 11.10(h)")
 @pytest.mark.parametrize(
     ("sql", "complaint"),
     [
@@ -35,6 +37,7 @@ def test_a_foreign_or_newer_file_is_refused(path, sql, complaint):
         Ledger(path)
 
 
+@pytest.mark.clause("Annex 11 §4.8", "Annex 11 §17")
 def test_a_ledger_of_version_1_is_carried_on(path):
     with closing(sqlite3.connect(path)) as db:
         db.executescript(schema_path(1).read_text())
@@ -45,6 +48,7 @@ def test_a_ledger_of_version_1_is_carried_on(path):
         assert look(path, "SELECT created, clock, stray_pass, stray_chute FROM plc_totals") == [(20, "ntp", 0, 0)]
 
 
+@pytest.mark.clause("Annex 11 §4.8")
 def test_a_step_that_cannot_be_written_leaves_the_ledger_as_it_was(path, monkeypatch):
     with closing(sqlite3.connect(path)) as db:
         db.executescript(schema_path(1).read_text())

@@ -42,6 +42,7 @@ def test_every_released_schema_has_its_vector():
     assert max(OLDER) + 1 == SCHEMA_VERSION, "a new schema: add the vector of the one before it"
 
 
+@pytest.mark.clause("Annex 11 §4.8", "Annex 11 §17", "ALCOA+ enduring")
 def test_what_was_there_stays_and_its_digests_are_entry_0(older):
     path = older / "ledger.sqlite"
     columns = {table: columns_of(path, table) for table in TABLES}
@@ -63,6 +64,7 @@ def test_what_was_there_stays_and_its_digests_are_entry_0(older):
         assert look(path, "SELECT max(number), count(*) FROM unit") == [(13, 13)]
 
 
+@pytest.mark.clause("21 CFR 11.10(a)", "ALCOA+ accurate")
 @pytest.mark.parametrize("table", TABLES)
 def test_an_older_row_that_is_altered_later_is_named(older, table):
     with closing(TrailWorld(older)) as world:
@@ -84,6 +86,7 @@ def test_an_older_row_that_is_altered_later_is_named(older, table):
     assert f"in table {table} were altered" in complaint(older)
 
 
+@pytest.mark.clause("21 CFR 11.10(f)", "Annex 11 §10")
 def test_software_does_not_change_inside_a_batch(older):
     path = older / "ledger.sqlite"
     with closing(sqlite3.connect(path)) as db:
@@ -98,6 +101,7 @@ def test_software_does_not_change_inside_a_batch(older):
     assert len(image) == path.stat().st_size
 
 
+@pytest.mark.clause("Annex 11 §4.8", "ALCOA+ enduring")
 def test_a_step_that_breaks_off_leaves_the_older_ledger(older, tmp_path_factory, monkeypatch):
     """Cut the migration at every statement: the older ledger is whole, and the next start carries it on."""
     kept = tmp_path_factory.mktemp("kept")

@@ -67,6 +67,7 @@ def room(tmp_path: Path) -> Iterator[Room]:
     room.close()
 
 
+@pytest.mark.clause("21 CFR 11.10(h)", "IEC 62443-4-2 CR 1.2")
 @pytest.mark.parametrize(
     ("process", "message"),
     [
@@ -91,6 +92,7 @@ def test_a_peer_that_says_what_is_not_its_to_say_is_dropped(room: Room, process:
     assert len(room.gone) == 1
 
 
+@pytest.mark.clause("21 CFR 11.10(h)", "IEC 62443-4-2 CR 1.2")
 def test_a_stranger_without_hello_is_not_heard(room: Room) -> None:
     peer = room.come("cli")
     stranger = connect(room.path, Hello(PROTO + 1, "vision", "vision", 1))
@@ -114,6 +116,7 @@ def test_the_one_vision_is_heard_and_a_newer_one_replaces_it(room: Room) -> None
     assert room.turn() == [LOADED]
 
 
+@pytest.mark.clause("21 CFR 11.10(h)", "ALCOA+ accurate")
 def test_only_the_recorder_that_the_line_called_may_acknowledge(room: Room) -> None:
     room.turn()
     recorder = room.recorder.accept()

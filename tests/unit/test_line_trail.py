@@ -55,6 +55,7 @@ def counted(rows: list[AuditRow]) -> int:
     return sum(int(text.split(" x ")[0]) for texts in found for text in texts)
 
 
+@pytest.mark.clause("ALCOA+ complete", "IEC 62443-4-2 CR 2.10")
 def test_a_storm_of_refusals_is_counted_to_the_last_and_cannot_hold_the_line(room: Room) -> None:
     for number in range(10_000):
         room.refused("reset", role="machine", actor=f"ann {number % 20}")
@@ -79,6 +80,7 @@ def test_who_acts_as_fast_as_he_can_does_not_hold_the_line_either(room: Room) ->
     room.ok("acknowledge", "all")
 
 
+@pytest.mark.clause("IEC 62443-4-2 CR 2.10", "Annex 11 draft §12.3")
 def test_with_a_full_trail_a_person_can_stop_the_line_and_nothing_else(room: Room) -> None:
     room.running()
     for _ in range(MOST_ROWS):
@@ -106,6 +108,7 @@ def codes(room: Room) -> list[str]:
     return [row.code for row in room.sent if isinstance(row, AlarmRow)]
 
 
+@pytest.mark.clause("Annex 11 draft §12.3", "Annex 11 draft §8", "ALCOA+ complete")
 def test_outside_of_a_batch_alarms_and_changes_are_recorded_too(outside: Room) -> None:
     outside.ok("mode", "maintenance")
     outside.desk.alarm("PLC_RESTARTED", "new epoch", outside.now)
@@ -114,6 +117,7 @@ def test_outside_of_a_batch_alarms_and_changes_are_recorded_too(outside: Room) -
     assert codes(outside) == ["MODE", "PLC_RESTARTED", "PEER_LOST"]
 
 
+@pytest.mark.clause("ALCOA+ complete")
 def test_the_same_line_again_and_again_is_recorded_once_a_minute_and_counted(outside: Room) -> None:
     seen, total = 0, 0
     for _ in range(1000):
@@ -129,6 +133,7 @@ def test_the_same_line_again_and_again_is_recorded_once_a_minute_and_counted(out
     assert seen == 10 and seen + total == 1000
 
 
+@pytest.mark.clause("IEC 62443-4-2 CR 2.10")
 def test_without_recorder_and_batch_rows_do_not_grow_without_bound(outside: Room) -> None:
     for number in range(5000):
         notes(outside, "PEER_LOST", text=f"camera {number}")
@@ -139,6 +144,7 @@ def test_without_recorder_and_batch_rows_do_not_grow_without_bound(outside: Room
     assert listed + counted(outside.audited()) == 5000
 
 
+@pytest.mark.clause("ALCOA+ complete", "Annex 11 draft §8", "21 CFR 211.188")
 def test_in_a_batch_nothing_is_left_out(room: Room) -> None:
     for _ in range(MOST_ROWS // 2):
         notes(room, "PEER_LOST", "CAMERA_UNSYNCED")
@@ -245,6 +251,7 @@ class Watched:
         return [f"{code} {text}" for code, text in told]
 
 
+@pytest.mark.clause("IEC 62443-4-2 CR 2.8", "Annex 11 draft §12.3")
 def test_each_change_is_told_once() -> None:
     watched = Watched()
     assert watched.says() == ["LINE_STARTED a process of line begins, line mode shadow"]
@@ -265,6 +272,7 @@ def test_each_change_is_told_once() -> None:
     assert watched.says(recorder=True, stored=False) == ["PEER_FOUND recorder"]
 
 
+@pytest.mark.clause("Annex 11 §10", "IEC 62443-4-2 CR 2.8")
 def test_another_model_or_camera_is_told_of() -> None:
     watched = Watched()
     watched.says()

@@ -87,6 +87,7 @@ def lives(tmp_path: Path, station: Station) -> Iterator[Lives]:
         yield Lives(ledger, station)
 
 
+@pytest.mark.clause("21 CFR 11.10(f)")
 def test_a_line_that_nobody_started_in_this_batch_does_not_start_by_itself(lives: Lives) -> None:
     assert lives.ledger.resume().recorded == [UnitId(1, 0, 1)]
     lives.restart()
@@ -108,6 +109,7 @@ def test_a_running_line_goes_on(lives: Lives) -> None:
     assert lives.turn() is State.EXECUTE and not lives.desk.latched
 
 
+@pytest.mark.clause("21 CFR 11.10(f)", "IEC 62443-4-2 CR 7.4")
 @pytest.mark.parametrize("code", ["CONSECUTIVE_REJECTS", "SAME_DEFECT", "LATE_RUN"])
 def test_a_hold_that_waits_for_a_person_goes_on_waiting(lives: Lives, code: str) -> None:
     lives.run()
@@ -143,6 +145,7 @@ def test_a_line_that_was_emptying_to_stop_stops(lives: Lives) -> None:
     assert lives.turn(times=8) is State.STOPPED
 
 
+@pytest.mark.clause("21 CFR 11.10(f)", "IEC 62443-4-2 CR 7.4")
 def test_an_abort_that_was_cleared_still_owes_the_reset(lives: Lives) -> None:
     lives.run()
     lives.act("abort")
@@ -174,6 +177,7 @@ def test_the_empty_line_run_is_still_to_come_and_no_removed_unit_is_forgotten(li
     assert not lives.oversight.clearance.pending
 
 
+@pytest.mark.clause("21 CFR 11.10(f)")
 def test_another_recipe_than_that_which_ran_last_begins_with_the_empty_line_run(lives: Lives) -> None:
     lives.run()
     lives.act("stop")
@@ -197,6 +201,7 @@ def test_nothing_is_produced_after_a_restart_in_maintenance(lives: Lives) -> Non
     assert lives.desk.mode is Mode.MAINTENANCE and not lives.desk.permits
 
 
+@pytest.mark.clause("21 CFR 211.188")
 def test_a_mode_chosen_before_the_batch_is_on_its_record(lives: Lives) -> None:
     lives.ledger.close_batch(BatchClosed(0, BATCH, "ann", "done", "{}"), NOW)
     assert lives.desk.change_mode("manual", lives.now, "ann") == ""
@@ -251,6 +256,7 @@ def test_no_line_runs_by_what_happened_outside_of_its_batch(lives: Lives) -> Non
     assert (told.running, told.state, told.owed.recipe) == (False, "", recipe)
 
 
+@pytest.mark.clause("21 CFR 11.10(f)")
 @pytest.mark.parametrize("kind", ["start", "stop"])
 def test_no_batch_closes_while_the_line_starts_or_runs_empty(lives: Lives, station: Station, kind: str) -> None:
     if kind == "stop":
@@ -264,6 +270,7 @@ def test_no_batch_closes_while_the_line_starts_or_runs_empty(lives: Lives, stati
     assert not answer.ok and f"the line is in {lives.desk.state.name}" in answer.text
 
 
+@pytest.mark.clause("21 CFR 11.10(f)")
 @pytest.mark.parametrize("state", [State.STARTING, State.EXECUTE])
 def test_a_line_does_not_run_on_into_a_batch_in_which_nobody_started_it(lives: Lives, state: State) -> None:
     if state is State.EXECUTE:

@@ -28,6 +28,7 @@ def world() -> PlcWorld:
     return world
 
 
+@pytest.mark.clause("21 CFR 11.10(h)", "Annex 11 §5")
 @pytest.mark.parametrize(
     ("spoil", "cause"),
     [
@@ -118,6 +119,7 @@ def test_slots_written_while_dead_are_gone_when_the_heartbeat_returns(world: Plc
     assert run_through(world)[1] is Cause.NO_PERMIT
 
 
+@pytest.mark.clause("21 CFR 11.10(h)")
 def test_a_foreign_device_permits_nothing(world: PlcWorld) -> None:
     world.body()
     world.scan()
@@ -130,6 +132,7 @@ def test_a_foreign_device_permits_nothing(world: PlcWorld) -> None:
     assert world.bank.get("foreign_writes") > 1
 
 
+@pytest.mark.clause("21 CFR 11.10(h)")
 def test_a_foreign_device_gets_no_epoch(world: PlcWorld) -> None:
     before = world.plc.epoch
     world.identity = FOREIGN

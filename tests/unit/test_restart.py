@@ -55,6 +55,7 @@ def test_with_a_plc_a_running_batch_goes_on(tmp_path: Path) -> None:
     assert room.desk.state is State.EXECUTE and room.oversight.earlier.units == []
 
 
+@pytest.mark.clause("ALCOA+ attributable", "IEC 62443-4-2 CR 7.4", "Annex 11 §16")
 def test_without_one_the_units_are_taken_out_by_a_named_person(tmp_path: Path) -> None:
     room = Room(station(tmp_path, "diverter"), Resume(2, [], 0, [], True, "EXECUTE", MISSING, 4))
     assert room.desk.state is State.ABORTED
@@ -107,6 +108,7 @@ def row(number: int, epoch: int = 5) -> PermitRow:
     return PermitRow(0, UnitId(epoch, 0, number), "B1", "c", Verdict.ACCEPT, [], "b", Stages(last_edge_ns=NOW))
 
 
+@pytest.mark.clause("ALCOA+ contemporaneous")
 @pytest.mark.parametrize("after_record", [False, True])
 def test_without_a_plc_a_permit_waits_until_its_row_is_durable(after_record: bool) -> None:
     wire, rows = Wire(), Rows(lambda _: True)
@@ -121,6 +123,7 @@ def test_without_a_plc_a_permit_waits_until_its_row_is_durable(after_record: boo
     assert wire.given == ([1, 3] if after_record else [1, 2, 3])
 
 
+@pytest.mark.clause("21 CFR 11.10(f)")
 def test_a_permit_of_an_older_epoch_is_not_given_late() -> None:
     wire, rows = Wire(), Rows(lambda _: True)
     permits = Permits(wire, rows, after_record=True)  # type: ignore[arg-type]  # only these two calls are made

@@ -76,6 +76,7 @@ def test_too_large_a_frame_is_refused(ring: Ring) -> None:
     assert ring.free == 3
 
 
+@pytest.mark.clause("ALCOA+ original")
 def test_nobody_else_can_write_or_resize(ring: Ring) -> None:
     with pytest.raises(PermissionError):
         mmap.mmap(ring.fd, ring.slot_bytes)

@@ -1,5 +1,6 @@
 """Rows wait until they are durable and are sent again in order, however little the recorder takes at a time."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,6 +27,7 @@ class Recorder:
         return True
 
 
+@pytest.mark.clause("ALCOA+ complete", "ALCOA+ consistent")
 @given(st.lists(st.one_of(st.integers(0, 5), st.sampled_from(["put", "stored", "again"])), max_size=60))
 def test_every_row_arrives_in_order(script: list[int | str]) -> None:
     recorder = Recorder()
@@ -52,6 +54,7 @@ def test_every_row_arrives_in_order(script: list[int | str]) -> None:
     assert len(rows) == put - stored
 
 
+@pytest.mark.clause("ALCOA+ contemporaneous", "IEC 62443-4-2 CR 2.10")
 def test_the_line_is_held_by_too_many_rows_or_by_an_old_one() -> None:
     rows = Rows(Recorder().take)
     for _ in range(HOLD_ROWS - 1):

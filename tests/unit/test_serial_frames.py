@@ -148,6 +148,7 @@ def test_in_pieces_and_among_noise_whole_frames_are_heard(
     assert heard == frames
 
 
+@pytest.mark.clause("Annex 11 §5", "IEC 62443-4-2 CR 3.1")
 @given(ANY_FRAME, st.data())
 def test_one_wrong_byte_makes_no_other_frame(frame: Frame, data: st.DataObject) -> None:
     wire = bytearray(encode(frame))

@@ -33,6 +33,7 @@ def _uses(tree: ast.AST, name: str) -> Iterator[ast.AST]:
             yield node
 
 
+@pytest.mark.clause("IEC 62443-4-2 CR 3.4")
 @pytest.mark.parametrize("proof", PROOFS)
 def test_one_construction_site(proof: str) -> None:
     sites = [

@@ -29,6 +29,7 @@ def test_both_roles_are_needed() -> None:
     TRUST.check("d", DOCUMENT, {Role.QA: signed(QA), Role.RELEASE: signed(RELEASE)})
 
 
+@pytest.mark.clause("21 CFR 11.30", "21 CFR 11.70", "21 CFR 11.10(g)", "21 CFR 211.68(b)", "IEC 62443-4-2 CR 3.4")
 @pytest.mark.parametrize(
     "signatures",
     [
@@ -47,6 +48,7 @@ def test_anything_less_is_refused(signatures: dict[Role, bytes]) -> None:
         TRUST.check("d", DOCUMENT, signatures)
 
 
+@pytest.mark.clause("21 CFR 11.10(g)")
 def test_one_key_cannot_serve_both_roles() -> None:
     with pytest.raises(TrustStoreError, match="one key serves 'qa' and 'release'"):
         Trust({Role.QA: (QA.public_key(),), Role.RELEASE: (RELEASE.public_key(), QA.public_key())}, development=False)
@@ -74,6 +76,7 @@ def test_a_second_key_of_a_role_counts() -> None:
     trust.check("d", DOCUMENT, {Role.QA: signed(new), Role.RELEASE: signed(RELEASE)})
 
 
+@pytest.mark.clause("IEC 62443-4-2 CR 3.4")
 def test_development_stores_are_refused_in_production(tmp_path: Path) -> None:
     bundle_0.make_trust(tmp_path / "trust", bundle_0.KEYS)
     assert load_trust(tmp_path / "trust", production=False).development
@@ -81,6 +84,7 @@ def test_development_stores_are_refused_in_production(tmp_path: Path) -> None:
         load_trust(tmp_path / "trust", production=True)
 
 
+@pytest.mark.clause("IEC 62443-4-2 CR 3.4")
 def test_a_development_key_is_known_by_its_own_mark(tmp_path: Path) -> None:
     """Copying the key into a store that calls itself a production store does not help."""
     bundle_0.make_trust(tmp_path / "trust", bundle_0.KEYS)

@@ -56,6 +56,7 @@ def test_a_recipe_is_given_back_unparsed(trust: Trust) -> None:
     assert recipe.raw == (VECTORS / "recipe" / "recipe.json").read_bytes()
 
 
+@pytest.mark.clause("21 CFR 11.10(a)", "21 CFR 11.30", "IEC 62443-4-2 CR 3.4", "21 CFR 211.68(b)")
 @pytest.mark.parametrize(
     ("vector", "error", "text"),
     [
@@ -122,6 +123,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
+@pytest.mark.clause("IEC 62443-4-2 CR 3.4")
 @pytest.mark.parametrize("name", DAMAGES)
 def test_damaged_directories_are_refused(tmp_path: Path, trust: Trust, name: str) -> None:
     damage, text = DAMAGES[name]
@@ -133,6 +135,7 @@ def test_damaged_directories_are_refused(tmp_path: Path, trust: Trust, name: str
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.clause("21 CFR 11.10(a)", "21 CFR 11.30", "21 CFR 11.70", "Annex 11 draft §13", "IEC 62443-4-2 CR 3.4")
 def test_every_single_flipped_byte_is_refused(tmp_path: Path, trust: Trust) -> None:
     bundle = tmp_path / "bundle"
     bundle_0.make_bundle(bundle)
@@ -182,6 +185,7 @@ def test_signed_nonsense_is_refused(tmp_path: Path, trust: Trust, text: str, sho
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.clause("IEC 62443-4-2 CR 3.4")
 def test_the_document_is_not_parsed_before_its_signatures_hold(tmp_path: Path, trust: Trust) -> None:
     """Nonsense that nobody signed is refused for its signature, not for its content."""
     directory = _signed_text(tmp_path / "bundle", "not JSON")

@@ -63,6 +63,7 @@ def test_what_each_mode_lacks() -> None:
     assert lacks[Mode.MANUAL] == alone | {"HOLDING", "HELD", "UNHOLDING"}
 
 
+@pytest.mark.clause("21 CFR 11.10(f)")
 def test_the_mode_changes_at_standstill_only() -> None:
     assert {State.STOPPED, State.IDLE, State.ABORTED} == MODE_CHANGES_IN
     for state in State:
@@ -71,6 +72,7 @@ def test_the_mode_changes_at_standstill_only() -> None:
                 assert may_change_mode(state, old, new) == (old is not new and state in MODE_CHANGES_IN)
 
 
+@pytest.mark.clause("21 CFR 11.10(f)")
 @given(st.lists(st.sampled_from(Event), max_size=40))
 def test_leaving_aborted_takes_a_clear(events: list[Event]) -> None:
     state, aborted = State.STOPPED, False

@@ -319,6 +319,7 @@ class Script:
         return self.tracker.closed(seen(n, permitted=permitted, passed=permitted, chute=not permitted), False)
 
 
+@pytest.mark.clause("ALCOA+ complete")
 @given(EVENTS)
 @settings(max_examples=400, deadline=None)
 def test_any_script_of_events(events: list[tuple[str, int, bool]]) -> None:

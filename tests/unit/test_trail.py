@@ -10,7 +10,7 @@ from trail_world import ORIGIN, TrailWorld, audit, checkpointed, complaint, cont
 
 from daemon import ledger_file
 from daemon.recorder.ledger import Ledger, LedgerUnwritable
-from daemon.recorder.notary import known_keys
+from daemon.recorder.opening import known_keys
 from daemon.recorder.rebuild import rebuild
 from daemon.recorder.schema import LedgerError
 from daemon.recorder.verify import TrailBroken, anchored_value, unmarked_anchor, verify_trail
@@ -66,6 +66,7 @@ def test_a_reader_builds_the_frontier_that_the_writer_has(whole):
         assert ledger_file.frontier(db, size) == frontier
 
 
+@pytest.mark.clause("21 CFR 11.10(a)", "ALCOA+ accurate", "IEC 62443-4-2 CR 3.4", "Annex 11 §7.1")
 def test_any_flipped_byte_of_the_ledger_is_named_or_says_nothing(whole, state, seed):
     """A flip either alters what the ledger says, and is named; or hits bytes that say nothing (free space)."""
     path, random = state / "ledger.sqlite", Random(seed)
@@ -81,6 +82,7 @@ def test_any_flipped_byte_of_the_ledger_is_named_or_says_nothing(whole, state, s
     assert named > FLIPS // 3
 
 
+@pytest.mark.clause("21 CFR 11.10(a)", "21 CFR 11.10(e)", "IEC 62443-4-2 CR 3.9")
 @pytest.mark.parametrize(
     ("statement", "named"),
     [
@@ -119,12 +121,14 @@ def test_an_altered_row_is_named(state, statement, named):
     assert named in complaint(state)
 
 
+@pytest.mark.clause("Annex 11 draft §12.3", "IEC 62443-4-2 CR 3.9")
 def test_a_dropped_trigger_is_named(state):
     with closing(sqlite3.connect(state / "ledger.sqlite")) as db:
         db.execute("DROP TRIGGER entry_no_update")
     assert "trigger entry_no_update" in complaint(state)
 
 
+@pytest.mark.clause("21 CFR 11.10(a)", "21 CFR 11.70", "IEC 62443-4-2 CR 3.9")
 def test_who_alters_an_entry_and_chains_again_is_found_by_the_signed_head(state):
     with ledger_file.reading(state / "ledger.sqlite") as db:
         entries, before = list(ledger_file.entries(db)), chain.START
@@ -138,6 +142,7 @@ def test_who_alters_an_entry_and_chains_again_is_found_by_the_signed_head(state)
     assert "altered and chained again" in complaint(state)
 
 
+@pytest.mark.clause("21 CFR 11.70", "21 CFR 11.10(h)")
 def test_a_head_of_another_key_or_device_counts_for_nothing(state, tmp_path):
     (tmp_path / "other").mkdir()
     with closing(TrailWorld(tmp_path / "other")) as other:
@@ -149,6 +154,7 @@ def test_a_head_of_another_key_or_device_counts_for_nothing(state, tmp_path):
     assert "no signature of a key of this device" in complaint(state)
 
 
+@pytest.mark.clause("Annex 11 §7.2", "IEC 62443-4-2 CR 7.4", "21 CFR 211.68(b)")
 def test_a_ledger_is_built_again_from_its_entries_alone(whole, tmp_path):
     with ledger_file.reading(whole / "ledger.sqlite") as db:
         records = [(entry.body, entry.chain) for entry in ledger_file.entries(db)]
@@ -179,6 +185,7 @@ def test_a_transaction_that_fails_leaves_no_trace_in_the_trail(tmp_path):
         assert complaint(tmp_path) == ""
 
 
+@pytest.mark.clause("ALCOA+ consistent")
 def test_the_same_rows_again_are_no_news(tmp_path):
     with closing(TrailWorld(tmp_path)) as world:
         rows = (audit(1), audit(2, what="stop"), evidence(3, 7))
@@ -188,6 +195,7 @@ def test_the_same_rows_again_are_no_news(tmp_path):
         assert world.ledger.head.size == size
 
 
+@pytest.mark.clause("Annex 11 draft §12.2", "ALCOA+ attributable")
 def test_an_act_without_person_or_reason_is_refused_and_kept_aside(tmp_path):
     with closing(TrailWorld(tmp_path)) as world:
         world.write(audit(1, why=" "), audit(2, who=""))
@@ -210,6 +218,7 @@ def test_the_newest_entries_are_checked_at_a_start_from_the_last_head_before_the
         verify_trail(db, keys, ORIGIN, recent=True)
 
 
+@pytest.mark.clause("21 CFR 11.10(a)", "IEC 62443-4-2 CR 3.9")
 def test_what_the_tpm_holds_is_compared_and_one_head_may_be_unmarked(whole):
     with ledger_file.reading(whole / "ledger.sqlite") as db:
         heads = ledger_file.checkpoints(db)

@@ -10,7 +10,7 @@ from daemon import ledger_file
 from daemon.ledger_file import LEDGER, LedgerUnreadable
 from daemon.recorder import tables, verify
 from daemon.recorder.ledger import Ledger
-from daemon.recorder.notary import KEYS, known_keys
+from daemon.recorder.opening import KEYS, known_keys
 from daemon.recorder.rows import Received
 from daemon.recorder.verify import TrailBroken
 from daemon.records import ArchivedRow, AuditRow, BatchClosed, EvidenceRow, Kept
