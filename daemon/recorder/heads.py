@@ -7,6 +7,7 @@ At the first four, and once an hour, its note is extended into the TPM's NV inde
 import hashlib
 import queue
 import threading
+from collections import deque
 from dataclasses import dataclass
 
 from daemon.recorder.trail import Head
@@ -52,8 +53,9 @@ class _Anchor:
 class Heads:
     """Owned by the recorder's loop: `tick` and `ask` what is to be signed, `done` gives what the thread has finished.
 
-    A signed note is to be made durable first and given to `anchor` then, so that the NV index never knows more than
-    one note that the ledger does not know to be in it. After an extension that failed nobody knows whether the TPM took
+    A signed note is to be made durable first and given to `anchor` then; the next is extended only when the ledger has
+    the mark of the one before it (`marked`). So the NV index never knows more than one note of which the ledger does not
+    know that it is in it. After an extension that failed nobody knows whether the TPM took
     it: no other follows before the next start, which finds out (verify.unmarked_anchor).
     """
 
@@ -67,6 +69,8 @@ class Heads:
         self._next_ns = 0
         self._anchor_ns = 0
         self._anchors = True
+        self._waiting: deque[Signed] = deque()
+        self._extending = False
         self._thread = threading.Thread(target=self._run, name="sign", daemon=True)
         self._thread.start()
 
@@ -95,8 +99,14 @@ class Heads:
         self._give(_Sign(head, anchor and self._anchors))
 
     def anchor(self, signed: Signed) -> None:
-        """Extend a note that is durable now into the NV index."""
-        self._give(_Anchor(signed.size, signed.note))
+        """Extend a note that is durable now into the NV index, after those before it."""
+        self._waiting.append(signed)
+        self._extend_next()
+
+    def marked(self) -> None:
+        """The ledger knows of the last extension."""
+        self._extending = False
+        self._extend_next()
 
     def done(self, now_ns: int, wait_s: float = 0.0) -> list[Signed | Anchored]:
         """Return what was finished; wait for the first of it at most `wait_s`."""
@@ -120,6 +130,12 @@ class Heads:
         self._thread.join(wait_s)
         if not self._thread.is_alive():
             self._key.close()
+
+    def _extend_next(self) -> None:
+        if self._anchors and not self._extending and self._waiting:
+            self._extending = True
+            signed = self._waiting.popleft()
+            self._give(_Anchor(signed.size, signed.note))
 
     def _give(self, task: _Sign | _Anchor) -> None:
         self._under_way += 1

@@ -26,6 +26,7 @@ class Notary:
         self._watch = events.ClockWatch(clock.now(), time.monotonic_ns())
         self._looked_ns = 0
         self._failure = ""
+        self._unmarked: int | None = None
 
     def opened(self, batch: str) -> None:
         """Say that the trail goes on, and how it ended before."""
@@ -65,10 +66,21 @@ class Notary:
                 self._gather.alarm(Trouble.UNSIGNED, f"the trail's head is not signed: {made.failure}", batch)
             self._failure = made.failure
 
+        self._mark()
+
+    def _mark(self) -> None:
+        """Mark the head that the TPM has, however often it takes: a mark that is lost would refuse the next start."""
+        if self._unmarked is None:
+            return
+        with contextlib.suppress(LedgerUnwritable):
+            self._ledger.anchored(self._unmarked)
+            self._unmarked = None
+            self._heads.marked()
+
     def _store(self, made: Signed | Anchored) -> None:
         if isinstance(made, Anchored):
             if not made.failure:
-                self._ledger.anchored(made.size)
+                self._unmarked = made.size
         elif made.note:
             self._ledger.add_checkpoint(made.size, made.note)
             if made.anchor:

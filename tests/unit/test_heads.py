@@ -114,6 +114,23 @@ def test_a_note_is_anchored_after_it_was_given_back(pem):
 
 
 @pytest.mark.clause("IEC 62443-4-2 CR 2.10")
+def test_the_next_note_is_anchored_when_the_ledger_has_the_mark_of_the_one_before(pem):
+    key = Anchor(pem)
+    with heads_of(key) as heads:
+        for size in (5, 6, 7):
+            heads.ask(Head(size, ROOT), 0, anchor=True)
+        for made in finished(heads):
+            heads.anchor(made)
+        assert finished(heads) == [Anchored(5)]
+        assert heads.idle and len(key.extended) == 1, "the mark of 5 is not durable yet"
+        heads.marked()
+        assert finished(heads) == [Anchored(6)]
+        heads.marked()
+        assert finished(heads) == [Anchored(7)]
+        heads.marked()
+        assert heads.idle
+
+
 def test_a_key_that_fails_is_told_of_and_tried_again(pem):
     key = Anchor(pem, deaf=True)
     with heads_of(key) as heads:
