@@ -1,11 +1,15 @@
-"""sd_notify: READY, WATCHDOG, STATUS to systemd (or to whoever plays its part). The only user of systemd-python.
+"""sd_notify: READY, WATCHDOG, STATUS to systemd (or to whoever plays its part), and its SIGTERM. The only user of
+systemd-python.
 
 The watchdog is fed by the loop that does the work and only when the work advanced (DESIGN section 2).
 """
 
 import contextlib
 import os
+import signal
+import socket
 import time
+from collections.abc import Iterator
 
 from systemd import daemon
 
@@ -46,3 +50,18 @@ class Watchdog:
         if now >= self._next_ns:
             self._next_ns = now + self._period_ns
             _send("WATCHDOG=1")
+
+
+@contextlib.contextmanager
+def stop_signal() -> Iterator[int]:
+    """Yield a file descriptor that becomes readable at SIGTERM or SIGINT."""
+    reader, writer = socket.socketpair()
+    with reader, writer:
+        writer.setblocking(False)
+        signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)
+        try:
+            yield reader.fileno()
+        finally:
+            signal.set_wakeup_fd(-1)

@@ -3,8 +3,6 @@
 import contextlib
 import secrets
 import selectors
-import signal
-import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -289,7 +287,7 @@ def main(station_path: Path) -> int:
         except (ConfigError, LedgerError, TrailBroken, LedgerUnreadable, SigningError, OSError) as error:
             _say(str(error))
             return EXIT_CONFIG
-        with _stop_signal() as stop:
+        with notify.stop_signal() as stop:
             notify.ready("recording")
             recorder.run(stop)
             notify.stopping("stopped")
@@ -317,21 +315,6 @@ def _open(station_path: Path, opened: contextlib.ExitStack) -> Recorder:
     recorder = Recorder(station, ledger, pins, listener, heads)
     opened.enter_context(contextlib.closing(recorder))
     return recorder
-
-
-@contextmanager
-def _stop_signal() -> Iterator[int]:
-    """Yield a file descriptor that becomes readable at SIGTERM or SIGINT."""
-    reader, writer = socket.socketpair()
-    with reader, writer:
-        writer.setblocking(False)
-        signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: None)
-        try:
-            yield reader.fileno()
-        finally:
-            signal.set_wakeup_fd(-1)
 
 
 def _fitting(resume: Resume) -> Resume:

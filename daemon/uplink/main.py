@@ -5,12 +5,9 @@ Whatever fails, nothing is lost: the records lie here, and the next pass goes on
 
 import secrets
 import select
-import signal
-import socket
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import Protocol
 
@@ -108,7 +105,7 @@ class Loop:
 
 def main(station_path: Path) -> int:
     """Run the uplink of a station until SIGTERM; return the exit status (78: it cannot run as configured)."""
-    with _stop_signal() as stop:
+    with notify.stop_signal() as stop:
         try:
             station = config.load(station_path)
             notify.ready("uplink")
@@ -137,21 +134,6 @@ def _idle(stop: int) -> int:
         watchdog.advanced()
     notify.stopping("stopped")
     return 0
-
-
-@contextmanager
-def _stop_signal() -> Iterator[int]:
-    """Yield a file descriptor that becomes readable at SIGTERM or SIGINT."""
-    reader, writer = socket.socketpair()
-    with reader, writer:
-        writer.setblocking(False)
-        signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: None)
-        try:
-            yield reader.fileno()
-        finally:
-            signal.set_wakeup_fd(-1)
 
 
 def say(text: str) -> None:
