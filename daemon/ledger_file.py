@@ -85,8 +85,19 @@ def chain_before(db: sqlite3.Connection, seq: int) -> bytes:
 
 def checkpoints(db: sqlite3.Connection, first: int = 0) -> list[StoredCheckpoint]:
     """Return the checkpoints over at least `first` entries, smallest first."""
+    return list(heads(db, first))
+
+
+def heads(db: sqlite3.Connection, first: int = 0) -> Iterator[StoredCheckpoint]:
+    """Yield the checkpoints over at least `first` entries, smallest first: there may be a million of them."""
     sql = "SELECT size, note, anchored FROM checkpoint WHERE size >= ? ORDER BY size"
-    return [StoredCheckpoint(number, note, bool(anchored)) for number, note, anchored in db.execute(sql, (first,))]
+    for number, note, anchored in db.execute(sql, (first,)):
+        yield StoredCheckpoint(number, note, bool(anchored))
+
+
+def signed(db: sqlite3.Connection) -> int:
+    """Return how many entries the newest checkpoint covers, 0 when there is none."""
+    return int(db.execute("SELECT coalesce(max(size), 0) FROM checkpoint").fetchone()[0])
 
 
 def frontier(db: sqlite3.Connection, end: int) -> Frontier:

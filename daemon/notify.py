@@ -13,6 +13,9 @@ from collections.abc import Iterator
 
 from systemd import daemon
 
+EXTEND_US, TOLD_NS = 30_000_000, 5_000_000_000
+_told: dict[str, int] = {}
+
 
 def _send(text: str) -> None:
     with contextlib.suppress(OSError):
@@ -22,6 +25,14 @@ def _send(text: str) -> None:
 def ready(status: str) -> None:
     """Tell systemd that start-up is finished."""
     _send(f"READY=1\nSTATUS={status}")
+
+
+def starting() -> None:
+    """Tell systemd that start-up goes on and takes its time; called as often as its work advances."""
+    now = time.monotonic_ns()
+    if now - _told.get("starting", -TOLD_NS) >= TOLD_NS:
+        _told["starting"] = now
+        _send(f"EXTEND_TIMEOUT_USEC={EXTEND_US}")
 
 
 def stopping(status: str) -> None:

@@ -14,7 +14,7 @@ import msgspec
 
 from daemon.messages import AlarmRow
 from daemon.recorder.ledger import RECORDER, Ledger, LedgerUnwritable
-from daemon.recorder.rows import Received, Refusal
+from daemon.recorder.rows import Received, Refusal, storable
 from daemon.recorder.wall import WallClock
 from daemon.records import AuditRow
 from daemon.units import UnitId
@@ -137,16 +137,15 @@ class Gather:
 
     def _alarm_after(self, rows: list[Received], refusals: list[Refusal], marks: dict[int, Watermark]) -> None:
         for refusal in refusals:
-            self.alarm(
-                Trouble.REFUSED, refusal.why, refusal.received.batch, getattr(refusal.received.row, "unit", None)
-            )
+            refused = refusal.received
+            if refused.origin != RECORDER:  # an alarm over an alarm of our own would never end
+                unit = getattr(refused.row, "unit", None)
+                self.alarm(Trouble.REFUSED, refusal.why, refused.batch, unit if unit and storable(unit) else None)
+        origins = {received.session: received.origin for received in rows}
         for session in (session for session, mark in marks.items() if mark.beyond and session not in self._skipped):
             self._skipped.add(session)
-            self.alarm(
-                Trouble.SKIPPED,
-                f"row {marks[session].value + 1} of {rows[0].origin} never came: restart it",
-                rows[0].batch,
-            )
+            text = f"row {marks[session].value + 1} of {origins[session]} never came: restart it"
+            self.alarm(Trouble.SKIPPED, text, rows[0].batch)
         if self.failure:
             self.failure = ""
             self.alarm(Trouble.WRITTEN_AGAIN, f"{len(rows)} rows that waited are stored", rows[0].batch)

@@ -53,10 +53,10 @@ class _Anchor:
 class Heads:
     """Owned by the recorder's loop: `tick` and `ask` what is to be signed, `done` gives what the thread has finished.
 
-    A signed note is to be made durable first and given to `anchor` then; the next is extended only when the ledger has
-    the mark of the one before it (`marked`). So the NV index never knows more than one note of which the ledger does not
-    know that it is in it. After an extension that failed nobody knows whether the TPM took
-    it: no other follows before the next start, which finds out (verify.unmarked_anchor).
+    A signed note is to be made durable first and given to `anchor` then; the next is extended when the ledger has the
+    mark of the one before it (`marked`). So the ledger never lacks more than one mark of what the NV index holds. After
+    an extension that failed nobody knows whether the TPM took it: no other follows before the next start, which finds
+    out (verify.unmarked_anchor).
     """
 
     def __init__(self, key: DeviceKey, origin: str, signed_size: int) -> None:

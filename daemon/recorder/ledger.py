@@ -20,7 +20,7 @@ from daemon.messages import Resume
 from daemon.recorder import reading
 from daemon.recorder.batch import BatchFacts, BatchRecord, Rules
 from daemon.recorder.rows import Received, Refusal, Values, as_json
-from daemon.recorder.schema import LedgerError, lock, open_database
+from daemon.recorder.schema import Advanced, LedgerError, Origin, lock, nobody, open_database, while_busy
 from daemon.recorder.trail import Head, Stamp, Trail
 from daemon.recorder.wall import WallClock, WallTime
 from daemon.recorder.writers import Writers, Written, conflict_of
@@ -43,12 +43,13 @@ class Ledger:
 
     Args (constructor):
         genesis: the body of entry 0 of a ledger that is built again; a new one gets its own.
+        advanced: called while an older ledger is carried on, which may take minutes.
     """
 
-    def __init__(self, path: Path, genesis: bytes | None = None) -> None:
+    def __init__(self, path: Path, genesis: bytes | None = None, advanced: Advanced = nobody) -> None:
         self._lock = lock(path.with_suffix(".lock"))
         try:
-            self._db = open_database(path, release(), WallClock().now(), genesis)
+            self._db = open_database(path, Origin(release(), WallClock().now(), genesis), advanced)
         except LedgerError:
             os.close(self._lock)
             raise
@@ -74,6 +75,10 @@ class Ledger:
     def database(self) -> sqlite3.Connection:
         """The open file, for reading by the recorder itself."""
         return self._db
+
+    def while_busy(self, advanced: Advanced) -> None:
+        """Call `advanced` from now on while a long query goes on, every few milliseconds of its work."""
+        while_busy(self._db, advanced)
 
     def close(self) -> None:
         self._db.close()

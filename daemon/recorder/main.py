@@ -89,6 +89,7 @@ class Recorder:
         self._failure = ""
         self._odd_batches: set[str] = set()
         self._watchdog = notify.Watchdog()
+        ledger.while_busy(self._watchdog.advanced)
 
     def run(self, stop: int) -> None:
         """Serve until `stop` (a file descriptor) becomes readable, then write what is gathered."""
@@ -300,7 +301,7 @@ def _open(station_path: Path, opened: contextlib.ExitStack) -> Recorder:
     registers = load_map()
     pins = Pins(config.digest(station_path), registers.digest, config.release(), registers.flags["permitted"])
     key = opened.enter_context(contextlib.closing(device_key(station, state)))
-    ledger = opened.enter_context(contextlib.closing(Ledger(state / LEDGER)))
+    ledger = opened.enter_context(contextlib.closing(Ledger(state / LEDGER, advanced=notify.starting)))
     try:
         open_trail(ledger, state, station, key)
     except TrailBroken as error:
@@ -310,8 +311,7 @@ def _open(station_path: Path, opened: contextlib.ExitStack) -> Recorder:
     except OSError as error:
         raise ConfigError(f"{SOCKET}: {error}; check the runtime directory") from error
     opened.enter_context(contextlib.closing(listener))
-    signed = max((head.size for head in ledger_file.checkpoints(ledger.database)), default=0)
-    heads = Heads(key, origin(station.name, station.identity), signed)
+    heads = Heads(key, origin(station.name, station.identity), ledger_file.signed(ledger.database))
     recorder = Recorder(station, ledger, pins, listener, heads)
     opened.enter_context(contextlib.closing(recorder))
     return recorder

@@ -4,6 +4,7 @@ A line does not run on a trail that does not verify.
 """
 
 import os
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,9 +12,9 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
-from daemon import ledger_file, restored
+from daemon import notify, restored
 from daemon.config import Station
-from daemon.ledger_file import DAMAGED
+from daemon.ledger_file import DAMAGED, StoredCheckpoint
 from daemon.recorder import events, verify
 from daemon.recorder.ledger import RECORDER, Ledger
 from daemon.recorder.rows import Received
@@ -69,15 +70,15 @@ def open_trail(ledger: Ledger, state: Path, station: Station, key: DeviceKey) ->
     """
     name = origin(station.name, station.identity)
     try:
-        verify.verify_trail(ledger.database, known_keys(state), name, recent=True)
+        verify.verify_trail(ledger.database, known_keys(state), name, recent=True, progress=lambda _: notify.starting())
     except DAMAGED as error:
         raise TrailBroken(f"the file is damaged: {error}") from error
     held = key.anchored()
     _take_note(ledger, state, held)
     if held is None:
         return
-    heads = ledger_file.checkpoints(ledger.database)
-    unmarked = verify.unmarked_anchor(heads, held, verify.anchor_base(ledger.database))
+    base = verify.anchor_base(ledger.database)
+    unmarked = verify.unmarked_anchor(_anchorable(ledger.database), held, base)
     if unmarked is None:
         raise TrailBroken(
             "the TPM holds other tree heads than the ledger: entries were cut off, or it is another TPM; bring the "
@@ -85,6 +86,13 @@ def open_trail(ledger: Ledger, state: Path, station: Station, key: DeviceKey) ->
         )
     if unmarked:
         ledger.anchored(unmarked)
+
+
+def _anchorable(db: sqlite3.Connection) -> list[StoredCheckpoint]:
+    """Return the heads that the TPM has, and those after them that it may have."""
+    found = db.execute("SELECT coalesce(max(size), 0) FROM checkpoint WHERE anchored").fetchone()
+    sql = "SELECT size, note, anchored FROM checkpoint WHERE anchored OR size > ? ORDER BY size"
+    return [StoredCheckpoint(size, note, bool(anchored)) for size, note, anchored in db.execute(sql, found)]
 
 
 def _take_note(ledger: Ledger, state: Path, held: bytes | None) -> None:

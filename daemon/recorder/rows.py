@@ -135,6 +135,11 @@ def fits(view: JudgedView) -> bool:
     return all(SMALLEST <= number <= LARGEST for number in numbers)
 
 
+def storable(unit: UnitId) -> bool:
+    """True when every number of a unit's name can be a column."""
+    return all(SMALLEST <= number <= LARGEST for number in msgspec.structs.astuple(unit))
+
+
 def finite(views: Sequence[JudgedView]) -> bool:
     """True when every score can be written down as a number."""
     return all(math.isfinite(score) for view in views for score in view.scores.values())

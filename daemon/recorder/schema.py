@@ -10,6 +10,7 @@ import hashlib
 import os
 import sqlite3
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ from daemon.records import Genesis, Record, TableDigest, encode_body
 from signing.chain import START, leaf, link
 
 BUSY_MS = 2000
+BUSY_STEPS = 200_000  # of SQLite's virtual machine
+Advanced = Callable[[], None]
 SCHEMA_FILES = tuple(f"ledger-schema-v{version}.sql" for version in range(1, SCHEMA_VERSION + 1))
 TRAIL_VERSION = 3
 OLDER_TABLES = ("batch", "permit", "unit", "unit_view", "gap", "alarm", "conflict", "plc_totals")
@@ -32,7 +35,7 @@ class LedgerError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class _Origin:
+class Origin:
     """What entry 0 of a new trail says, or its whole body where it is built again."""
 
     release: str
@@ -65,10 +68,22 @@ def lock(path: Path) -> int:
     return fd
 
 
-def open_database(path: Path, release: str, now: WallTime, genesis: bytes | None = None) -> sqlite3.Connection:
-    """Open the ledger for its one writer, made new or carried on to this release's schema.
+def nobody() -> None:
+    """Nobody waits."""
 
-    `genesis` is the body of entry 0 for a new one that is built again from its entries.
+
+def while_busy(db: sqlite3.Connection, advanced: Advanced) -> None:
+    """Call `advanced` while a query goes on, every few milliseconds of its work."""
+
+    def go_on() -> int:
+        advanced()
+        return 0
+
+    db.set_progress_handler(go_on, BUSY_STEPS)
+
+
+def open_database(path: Path, origin: Origin, advanced: Advanced = nobody) -> sqlite3.Connection:
+    """Open the ledger for its one writer, made new or carried on to this release's schema.
 
     Raises:
         LedgerError: not a ledger, of a newer schema, or an older one that cannot be carried on now.
@@ -77,8 +92,9 @@ def open_database(path: Path, release: str, now: WallTime, genesis: bytes | None
         db = sqlite3.connect(path, isolation_level=None, timeout=BUSY_MS / 1000)
     except sqlite3.Error as error:
         raise LedgerError(f"{path}: cannot be opened: {error}; check the state directory") from error
+    while_busy(db, advanced)
     try:
-        _prepare(db, path, _Origin(release, now, genesis))
+        _prepare(db, path, origin)
     except sqlite3.Error as error:
         db.close()
         raise LedgerError(f"{path}: not a usable ledger ({error}): move it away and keep it") from error
@@ -122,7 +138,7 @@ def new_in_memory() -> sqlite3.Connection:
     return db
 
 
-def _prepare(db: sqlite3.Connection, path: Path, origin: _Origin) -> None:
+def _prepare(db: sqlite3.Connection, path: Path, origin: Origin) -> None:
     kind, version = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
     tables = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
     if tables and kind != APPLICATION_ID:
@@ -146,7 +162,7 @@ def _refuse_open_batch(db: sqlite3.Connection, path: Path, version: int) -> None
         )
 
 
-def _carry_on(db: sqlite3.Connection, path: Path, version: int, origin: _Origin) -> None:
+def _carry_on(db: sqlite3.Connection, path: Path, version: int, origin: Origin) -> None:
     """Play every missing step and write entry 0, in one transaction: a step that fails leaves the ledger as it was."""
     try:
         db.execute("BEGIN IMMEDIATE")
@@ -172,7 +188,7 @@ def _older(db: sqlite3.Connection) -> dict[str, TableDigest]:
     }
 
 
-def _write_genesis(db: sqlite3.Connection, origin: _Origin, made: Genesis) -> None:
+def _write_genesis(db: sqlite3.Connection, origin: Origin, made: Genesis) -> None:
     at = origin.now
     body = origin.genesis or encode_body(Record(at.ns, "", at.quality.value, 0, "recorder", made, 0))
     db.execute("INSERT INTO entry VALUES (0, ?, ?)", (body, link(START, leaf(body))))

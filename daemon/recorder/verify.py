@@ -6,7 +6,7 @@ by `linewarden audit verify` over all of them. Reads only. The first thing that 
 
 import hashlib
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidSignature
@@ -24,7 +24,7 @@ Base = tuple[int, bytes]  # the number of an entry, and what the NV index held w
 BEGINNING: Base = (-1, chain.START)
 RESTORED = """SELECT entry, old FROM audit WHERE what = 'trail-restored' AND origin = 'recorder' AND done
 ORDER BY entry DESC LIMIT 1"""
-RECENT = 100_000
+RECENT, RECENT_HEADS = 100_000, 1_000
 TOLD_EVERY = 4096
 
 
@@ -55,30 +55,44 @@ def verify_trail(
     Args:
         keys: public keys by id; a checkpoint counts only with a signature by one of them.
         origin: under which name this device signs.
-        recent: begin at the newest checkpoint that has RECENT entries behind it.
+        recent: begin at the newest checkpoint that has RECENT entries or RECENT_HEADS checkpoints behind it.
 
     Raises:
         TrailBroken: the first thing that is wrong.
     """
-    heads = {head.size: head for head in ledger_file.checkpoints(db)}
-    size = ledger_file.size(db)
+    size, signed = ledger_file.size(db), ledger_file.signed(db)
     if size == 0:
         raise TrailBroken("there is no entry 0: the beginning of the trail was cut off")
-    if heads and max(heads) > size:
-        raise TrailBroken(f"a checkpoint covers {max(heads)} entries, {size} are there: the trail was cut off")
-    first = max((at for at in heads if at <= size - RECENT), default=0) if recent else 0
-    walk = _Walk(db, first)
-    if first:
-        check_head(heads[first], walk.frontier.root(), keys, origin)
-    for entry in ledger_file.entries(db, first):
-        walk.step(entry.seq, entry.body, entry.chain)
-        if head := heads.get(walk.frontier.size):
+    if signed > size:
+        raise TrailBroken(f"a checkpoint covers {signed} entries, {size} are there: the trail was cut off")
+    first = _recent(db, size) if recent else 0
+    walk, heads, checked = _Walk(db, first), ledger_file.heads(db, first), 0
+    head = next(heads, None)
+    for entry in chain_entries(db, first):
+        if entry:
+            walk.step(entry.seq, entry.body, entry.chain)
+        while head and head.size == walk.frontier.size:
             check_head(head, walk.frontier.root(), keys, origin)
+            head, checked = next(heads, None), checked + 1
         if not walk.frontier.size % TOLD_EVERY:
             progress(walk.frontier.size)
+    if head and head.size <= size:
+        raise TrailBroken(f"checkpoint over {head.size} entries: there is no such place in the trail")
     walk.nodes_agree()
-    checked = [at for at in heads if at >= first]
-    return Verified(first, size, walk.frontier.root(), max(checked, default=0), len(checked))
+    return Verified(first, size, walk.frontier.root(), signed, checked)
+
+
+def chain_entries(db: sqlite3.Connection, first: int) -> Iterator[ledger_file.StoredEntry | None]:
+    """Yield None for the place before the first entry, where a head may be, then the entries."""
+    yield None
+    yield from ledger_file.entries(db, first)
+
+
+def _recent(db: sqlite3.Connection, size: int) -> int:
+    """Return where the newest part begins: at a head, with RECENT entries or RECENT_HEADS heads behind it."""
+    behind = db.execute("SELECT coalesce(max(size), 0) FROM checkpoint WHERE size <= ?", (size - RECENT,)).fetchone()
+    newest = db.execute("SELECT size FROM checkpoint ORDER BY size DESC LIMIT 1 OFFSET ?", (RECENT_HEADS,)).fetchone()
+    return max(int(behind[0]), int(newest[0]) if newest else 0)
 
 
 def check_head(head: StoredCheckpoint, root: bytes, keys: Keys, origin: str) -> None:
@@ -155,9 +169,8 @@ class _Walk:
     def nodes_agree(self) -> None:
         """The stored subtrees are what the entries make of them, each once, none besides."""
         count = 0
-        for level, position, stored in self._db.execute("SELECT level, position, hash FROM node"):
-            if (position + 1) << level <= self._first:
-                continue
+        sql = "SELECT level, position, hash FROM node WHERE (position + 1) << level > ?"
+        for level, position, stored in self._db.execute(sql, (self._first,)):
             if self._complete.get((level, position)) != stored:
                 raise TrailBroken(f"tree node {level}/{position}: not the hash of the entries under it")
             count += 1

@@ -7,6 +7,7 @@ import time
 from contextlib import closing
 from random import Random
 
+import msgspec
 import pytest
 
 from daemon import ledger_file, restored
@@ -14,6 +15,7 @@ from daemon.recorder import tables, verify
 from daemon.recorder.opening import known_keys
 from daemon.recorder.rebuild import rebuild
 from daemon.restored import Restored
+from daemon.units import UnitId
 from signing.chain import origin
 from signing.device_key import open_device_key
 from tests.contract.recorder_box import Line, RecorderProcess, act, open_batch, permit, talking, unit, until
@@ -244,4 +246,21 @@ def test_nobody_else_can_write_an_event_of_the_trail(box, tmp_path):
     assert box.stop() == (0, "")
     opened = box.look("SELECT old FROM audit WHERE what = 'trail-open' AND done ORDER BY entry")
     assert opened == [("no trail before",), ("closed",)]
+    is_whole(tmp_path)
+
+
+def test_a_number_that_cannot_be_stored_is_refused_once_and_not_for_ever(box, tmp_path):
+    box.start()
+    with closing(open_batch(box)), closing(Line(box.socket)) as line:
+        for number in (2**63, 2**63 + 1):
+            name = UnitId(1, 0, number)
+            line.send(msgspec.structs.replace(permit(number - 2**63 + 1, line.arm), unit=name))
+            line.send(msgspec.structs.replace(unit(number - 2**63 + 1, line.arm), unit=name))
+        line.settle()
+        time.sleep(0.3)
+        (entries,) = box.look("SELECT count(*) FROM entry")[0]
+        time.sleep(0.3)
+        assert box.look("SELECT count(*) FROM entry") == [(entries,)]
+    assert box.stop() == (0, "")
+    assert box.look("SELECT count(*) FROM conflict") == [(4,)]
     is_whole(tmp_path)
