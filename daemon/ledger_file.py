@@ -80,7 +80,10 @@ def chain_before(db: sqlite3.Connection, seq: int) -> bytes:
     """Return the stored chain hash of the entry before `seq`."""
     if not seq:
         return START
-    return bytes(db.execute("SELECT chain FROM entry WHERE seq = ?", (seq - 1,)).fetchone()[0])
+    found = db.execute("SELECT chain FROM entry WHERE seq = ?", (seq - 1,)).fetchone()
+    if not found:
+        raise LedgerUnreadable(f"entry {seq - 1} is missing: restore the ledger from the archive")
+    return bytes(found[0])
 
 
 def checkpoints(db: sqlite3.Connection, first: int = 0) -> list[StoredCheckpoint]:
@@ -89,10 +92,12 @@ def checkpoints(db: sqlite3.Connection, first: int = 0) -> list[StoredCheckpoint
 
 
 def heads(db: sqlite3.Connection, first: int = 0) -> Iterator[StoredCheckpoint]:
-    """Yield the checkpoints over at least `first` entries, smallest first: there may be a million of them."""
-    sql = "SELECT size, note, anchored FROM checkpoint WHERE size >= ? ORDER BY size"
-    for number, note, anchored in db.execute(sql, (first,)):
-        yield StoredCheckpoint(number, note, bool(anchored))
+    """Yield the checkpoints over at least `first` entries, smallest first, in slices: there may be very many."""
+    sql = "SELECT size, note, anchored FROM checkpoint WHERE size >= ? ORDER BY size LIMIT ?"
+    while found := db.execute(sql, (first, SLICE)).fetchall():
+        for number, note, anchored in found:
+            yield StoredCheckpoint(number, note, bool(anchored))
+        first = found[-1][0] + 1
 
 
 def signed(db: sqlite3.Connection) -> int:

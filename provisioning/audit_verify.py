@@ -69,7 +69,6 @@ def check(state: Path, witnesses: Sequence[Path], console: Console) -> Finding:
     path = state / LEDGER
     keys = known_keys(state)
     with ledger_file.reading(path) as db, _progress(console, ledger_file.size(db)) as bars:
-        db.execute("BEGIN")  # one moment of a ledger that may be written meanwhile
         tables.integrity(db)
         origin = _origin(db, path)
         found = verify.verify_trail(db, keys, origin, progress=bars[0])

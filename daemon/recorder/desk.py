@@ -14,7 +14,8 @@ from daemon.recorder.gather import Gather
 from daemon.recorder.ledger import Ledger
 from daemon.recorder.reading import RUNNING
 from daemon.recorder.report import build_report, document
-from daemon.recorder.schema import LedgerError
+from daemon.recorder.schema import Advanced, LedgerError, nobody
+from daemon.recorder.verify import TrailBroken
 from daemon.recorder.wall import WallClock
 from daemon.records import AuditRow, BatchClosed, BatchOpened
 from daemon.states import State
@@ -53,6 +54,7 @@ class Desk:
         self._clock = clock
         self.loaded: Loaded | None = None
         self.line_present = False
+        self.advanced: Advanced = nobody
         self.batch: BatchRecord | None = ledger.current_batch()
 
     @property
@@ -121,16 +123,26 @@ class Desk:
             raise Refused("line is not connected, its last rows may be missing: start it and try again")
         if (state := self._ledger.line_state(batch.id)) in {State.STARTING.name, *RUNNING}:
             raise Refused(f"the line is in {state}: stop it first, so that no unit comes in after the count")
-        facts = self._facts(batch)
-        if why := why_open(facts):
-            more = f" (and {len(why) - NAMED_REASONS} more)" if len(why) > NAMED_REASONS else ""
-            raise Refused(f"batch {batch.id} stays open: {'; '.join(why[:NAMED_REASONS])}{more}")
+        with self._ledger.one_moment():
+            facts = self._proven_facts(batch)
         now = self._clock.now()
         closed = replace(batch, state=BatchState.CLOSED, closed_wall_ns=now.ns, closed_clock=now.quality.value)
         report = document(build_report(replace(facts, batch=closed)))
         self._ledger.close_batch(BatchClosed(0, batch.id, act.actor, act.reason, report), now)
         self.batch = None
         return f"batch {batch.id} is closed"
+
+    def _proven_facts(self, batch: BatchRecord) -> BatchFacts:
+        """Return what the batch came to, after the rows that say so were compared with their entries."""
+        facts = self._facts(batch)
+        if why := why_open(facts):
+            more = f" (and {len(why) - NAMED_REASONS} more)" if len(why) > NAMED_REASONS else ""
+            raise Refused(f"batch {batch.id} stays open: {'; '.join(why[:NAMED_REASONS])}{more}")
+        try:
+            self._ledger.prove(batch.id, self.advanced)
+        except TrailBroken as error:
+            raise Refused(f"batch {batch.id} stays open, its record was altered: {error}; call QA") from error
+        return facts
 
     def _quota(self, act: Act) -> str:
         if not self._station.simulated:

@@ -7,6 +7,7 @@ At the first four, and once an hour, its note is extended into the TPM's NV inde
 import hashlib
 import queue
 import threading
+import time
 from collections import deque
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ from signing.errors import SigningError
 PERIOD_NS = 60_000_000_000
 ANCHOR_NS = 3_600_000_000_000
 RETRY_NS = 10_000_000_000
+HANGS_NS = 30_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,7 @@ class Heads:
         self._results: queue.SimpleQueue[Signed | Anchored] = queue.SimpleQueue()
         self._size = signed_size
         self._under_way = 0
+        self._given_ns = 0
         self._next_ns = 0
         self._anchor_ns = 0
         self._anchors = True
@@ -120,9 +123,20 @@ class Heads:
             wait_s = 0.0
         if any(isinstance(made, Anchored) and made.failure for made in found):
             self._anchors = False
-        if any(isinstance(made, Signed) and not made.note for made in found):
-            self._size, self._next_ns = 0, now_ns + RETRY_NS
+        for made in found:
+            if isinstance(made, Signed) and not made.note:
+                self.lost(made.size, now_ns)
         return found
+
+    def lost(self, size: int, now_ns: int) -> None:
+        """A head was not signed, or its note is not durable: the next is anchored, and due soon."""
+        self._anchor_ns = 0
+        if size >= self._size:
+            self._size, self._next_ns = 0, now_ns + RETRY_NS
+
+    def hangs(self, now_ns: int) -> bool:
+        """True when the key has not answered for HANGS_NS."""
+        return bool(self._under_way) and now_ns - self._given_ns > HANGS_NS
 
     def close(self, wait_s: float) -> None:
         """End the thread. A TPM that hangs does not hold up the end of the process."""
@@ -138,6 +152,7 @@ class Heads:
             self._give(_Anchor(signed.size, signed.note))
 
     def _give(self, task: _Sign | _Anchor) -> None:
+        self._given_ns = self._given_ns if self._under_way else time.monotonic_ns()
         self._under_way += 1
         self._tasks.put(task)
 
@@ -150,13 +165,18 @@ class Heads:
         try:
             made = self._key.sign(text.encode())
             anchor = task.anchor and self._key.anchored() is not None
-        except SigningError as error:
-            return Signed(task.head.size, "", False, str(error))
+        except Exception as error:  # the libraries under a TPM raise what they like, and this thread must go on
+            return Signed(task.head.size, "", False, _one_line(error))
         return Signed(task.head.size, chain.note(text, [(self._origin, self._key.key_id, made)]), anchor)
 
     def _extend(self, task: _Anchor) -> Anchored:
         try:
             self._key.anchor(hashlib.sha256(task.note.encode()).digest())
-        except SigningError as error:
-            return Anchored(task.size, str(error))
+        except Exception as error:  # as in _sign
+            return Anchored(task.size, _one_line(error))
         return Anchored(task.size)
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text if isinstance(error, SigningError) else f"{type(error).__name__}: {text}"

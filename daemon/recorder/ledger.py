@@ -17,10 +17,20 @@ import msgspec
 from daemon.config import release
 from daemon.ledger_file import DAMAGED, LedgerUnreadable
 from daemon.messages import Resume
-from daemon.recorder import reading
+from daemon.recorder import reading, tables
 from daemon.recorder.batch import BatchFacts, BatchRecord, Rules
 from daemon.recorder.rows import Received, Refusal, Values, as_json
-from daemon.recorder.schema import Advanced, LedgerError, Origin, lock, nobody, open_database, while_busy
+from daemon.recorder.schema import (
+    Advanced,
+    LedgerBusy,
+    LedgerError,
+    Origin,
+    lock,
+    nobody,
+    open_database,
+    passing,
+    while_busy,
+)
 from daemon.recorder.trail import Head, Stamp, Trail
 from daemon.recorder.wall import WallClock, WallTime
 from daemon.recorder.writers import Writers, Written, conflict_of
@@ -31,7 +41,7 @@ RECORDER = "recorder"
 INSERT_CHECKPOINT = "INSERT INTO checkpoint (size, note) VALUES (?, ?) ON CONFLICT DO NOTHING"
 
 
-class LedgerUnwritable(LedgerError):
+class LedgerUnwritable(LedgerBusy):
     """The transaction was rolled back (disk full, quota, I/O error); keep the rows and try again."""
 
 
@@ -59,6 +69,8 @@ class Ledger:
         except (LedgerUnreadable, *DAMAGED, TypeError) as error:
             self._db.close()
             os.close(self._lock)
+            if passing(error):
+                raise LedgerBusy(f"{path}: cannot be read now ({error}): make room on the disk or check it") from error
             raise LedgerError(f"{path}: {error}: keep the file, restore from the archive") from error
 
     @property
@@ -136,14 +148,15 @@ class Ledger:
         with self._transaction():
             self._write(Received(0, closing, closing.id, RECORDER), (now.ns, now.quality.value))
 
-    def add_checkpoint(self, size: int, note: str) -> None:
-        """Store a signed tree head over the first `size` entries; one of that size that is there stays.
+    def add_checkpoint(self, size: int, note: str) -> bool:
+        """Store a signed tree head over the first `size` entries; False: one of that size is there and stays.
 
         Raises:
             LedgerUnwritable: nothing was written.
         """
         with self._transaction():
-            self._db.execute(INSERT_CHECKPOINT, (size, note))
+            added = self._db.execute(INSERT_CHECKPOINT, (size, note)).rowcount
+        return bool(added)
 
     def anchored(self, size: int) -> None:
         """Note that the checkpoint of that size was extended into the NV index.
@@ -180,6 +193,21 @@ class Ledger:
         """Return what the ledger holds of a batch; reads every row of it (about 15 µs a unit)."""
         with _translated():
             return reading.facts(self._db, batch, unstored, rules)
+
+    @contextmanager
+    def one_moment(self) -> Iterator[None]:
+        """What is read inside is read of one moment, whoever else has the file open."""
+        with _translated(), tables.one_moment(self._db):
+            yield
+
+    def prove(self, batch: str, advanced: Advanced) -> None:
+        """See that the rows of the open batch say what its entries say (about 45 µs an entry).
+
+        Raises:
+            TrailBroken: the first row that does not.
+        """
+        with _translated():
+            tables.verify_batch(self._db, batch, self._trail.chain, progress=lambda _: advanced())
 
     def units(self, batch: str) -> int:
         """Return how many unit rows a batch has."""

@@ -37,16 +37,17 @@ from daemon.recorder.ledger import Ledger
 from daemon.recorder.notary import Notary
 from daemon.recorder.opening import device_key, open_trail
 from daemon.recorder.rows import Received
-from daemon.recorder.schema import LedgerError
+from daemon.recorder.schema import LedgerBusy, LedgerError
 from daemon.recorder.verify import TrailBroken
 from daemon.recorder.wall import WallClock
 from daemon.records import ArchivedRow, AuditRow, EvidenceRow, LineRow
 from daemon.wire import Listener, Message, Peer, PeerGone, WireError, encode
 from drivers.registers import load_map
 from signing.chain import origin
-from signing.errors import SigningError
+from signing.errors import KeyFailed, SigningError
 
-EXIT_CONFIG = 78
+# EX_CONFIG is for a person, EX_TEMPFAIL for the next start.
+EXIT_CONFIG, EXIT_AGAIN = 78, 75
 SOCKET = "recorder.sock"
 TICK_S = 0.1
 BURST = 128
@@ -89,6 +90,7 @@ class Recorder:
         self._failure = ""
         self._odd_batches: set[str] = set()
         self._watchdog = notify.Watchdog()
+        self._desk.advanced = self._watchdog.advanced
         ledger.while_busy(self._watchdog.advanced)
 
     def run(self, stop: int) -> None:
@@ -281,11 +283,14 @@ class Recorder:
 
 
 def main(station_path: Path) -> int:
-    """Run the recorder of a station until SIGTERM; return the exit status (78: it cannot start as configured)."""
+    """Run the recorder of a station until SIGTERM; return the exit status (78: a person has to look, 75: try again)."""
     with contextlib.ExitStack() as opened:
         try:
             recorder = _open(station_path, opened)
-        except (ConfigError, LedgerError, TrailBroken, LedgerUnreadable, SigningError, OSError) as error:
+        except (LedgerBusy, KeyFailed, OSError) as error:
+            _say(str(error))
+            return EXIT_AGAIN
+        except (ConfigError, LedgerError, TrailBroken, LedgerUnreadable, SigningError) as error:
             _say(str(error))
             return EXIT_CONFIG
         with notify.stop_signal() as stop:
@@ -300,7 +305,9 @@ def _open(station_path: Path, opened: contextlib.ExitStack) -> Recorder:
     station, state = config.load(station_path), config.state_dir()
     registers = load_map()
     pins = Pins(config.digest(station_path), registers.digest, config.release(), registers.flags["permitted"])
-    key = opened.enter_context(contextlib.closing(device_key(station, state)))
+    key = device_key(station, state)
+    failed = opened.enter_context(contextlib.ExitStack())
+    failed.callback(key.close)
     ledger = opened.enter_context(contextlib.closing(Ledger(state / LEDGER, advanced=notify.starting)))
     try:
         open_trail(ledger, state, station, key)
@@ -312,6 +319,7 @@ def _open(station_path: Path, opened: contextlib.ExitStack) -> Recorder:
         raise ConfigError(f"{SOCKET}: {error}; check the runtime directory") from error
     opened.enter_context(contextlib.closing(listener))
     heads = Heads(key, origin(station.name, station.identity), ledger_file.signed(ledger.database))
+    failed.pop_all()  # from now on the thread that uses the key closes it
     recorder = Recorder(station, ledger, pins, listener, heads)
     opened.enter_context(contextlib.closing(recorder))
     return recorder

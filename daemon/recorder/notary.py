@@ -60,13 +60,19 @@ class Notary:
 
     def _take(self, now_ns: int, batch: str, wait_s: float = 0.0) -> None:
         for made in self._heads.done(now_ns, wait_s):
-            with contextlib.suppress(LedgerUnwritable):
+            try:
                 self._store(made)
-            if made.failure and made.failure != self._failure:
-                self._gather.alarm(Trouble.UNSIGNED, f"the trail's head is not signed: {made.failure}", batch)
-            self._failure = made.failure
-
+            except LedgerUnwritable:
+                self._heads.lost(made.size, now_ns)
+            self._tell(made.failure, batch)
+        if self._heads.hangs(now_ns):
+            self._tell("the key does not answer", batch)
         self._mark()
+
+    def _tell(self, failure: str, batch: str) -> None:
+        if failure and failure != self._failure:
+            self._gather.alarm(Trouble.UNSIGNED, f"the trail's head is not signed: {failure}", batch)
+        self._failure = failure
 
     def _mark(self) -> None:
         """Mark the head that the TPM has, however often it takes: a mark that is lost would refuse the next start."""
@@ -81,7 +87,5 @@ class Notary:
         if isinstance(made, Anchored):
             if not made.failure:
                 self._unmarked = made.size
-        elif made.note:
-            self._ledger.add_checkpoint(made.size, made.note)
-            if made.anchor:
-                self._heads.anchor(made)
+        elif made.note and self._ledger.add_checkpoint(made.size, made.note) and made.anchor:
+            self._heads.anchor(made)

@@ -4,6 +4,7 @@ A line does not run on a trail that does not verify.
 """
 
 import os
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from daemon.ledger_file import DAMAGED, StoredCheckpoint
 from daemon.recorder import events, verify
 from daemon.recorder.ledger import RECORDER, Ledger
 from daemon.recorder.rows import Received
+from daemon.recorder.schema import LedgerBusy, passing
 from daemon.recorder.verify import TrailBroken
 from daemon.recorder.wall import WallClock
 from daemon.restored import NEW, NoteDamaged, Restored
@@ -27,6 +29,7 @@ from signing.durable import write_durably
 from signing.public_key import public_key_file
 
 KEYS = "keys"
+NAMED = re.compile("[0-9a-f]{8}")
 
 
 def device_key(station: Station, state: Path) -> DeviceKey:
@@ -40,7 +43,7 @@ def device_key(station: Station, state: Path) -> DeviceKey:
     key = open_device_key(settings.key, state, folder, settings.tpm, production=station.production)
     name, pem = public_key_file(key.public_der)
     path = state / name
-    if not path.exists():
+    if not path.exists() or path.read_bytes() != pem.encode():
         path.parent.mkdir(mode=0o750, exist_ok=True)
         write_durably(path, pem.encode())
     return key
@@ -50,10 +53,10 @@ def known_keys(state: Path) -> dict[bytes, ec.EllipticCurvePublicKey]:
     """Return the public keys that signed this device's trail, by id.
 
     Raises:
-        TrailBroken: a file of the folder is no such key.
+        TrailBroken: a file that is named like a key is none. Others are none of ours.
     """
     found: dict[bytes, ec.EllipticCurvePublicKey] = {}
-    for path in sorted((state / KEYS).glob("*.pem")):
+    for path in sorted(path for path in (state / KEYS).glob("*.pem") if NAMED.fullmatch(path.stem)):
         with _translated(path):
             key = load_pem_public_key(path.read_bytes())
         if not isinstance(key, ec.EllipticCurvePublicKey) or path.stem != key_id(_der(key)).hex():
@@ -72,13 +75,14 @@ def open_trail(ledger: Ledger, state: Path, station: Station, key: DeviceKey) ->
     try:
         verify.verify_trail(ledger.database, known_keys(state), name, recent=True, progress=lambda _: notify.starting())
     except DAMAGED as error:
+        if passing(error):
+            raise LedgerBusy(f"the ledger cannot be read now ({error}): make room on the disk or check it") from error
         raise TrailBroken(f"the file is damaged: {error}") from error
     held = key.anchored()
     _take_note(ledger, state, held)
     if held is None:
         return
-    base = verify.anchor_base(ledger.database)
-    unmarked = verify.unmarked_anchor(_anchorable(ledger.database), held, base)
+    unmarked = verify.unmarked_anchor(_anchorable(ledger.database), held, verify.anchor_base(ledger.database))
     if unmarked is None:
         raise TrailBroken(
             "the TPM holds other tree heads than the ledger: entries were cut off, or it is another TPM; bring the "

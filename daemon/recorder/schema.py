@@ -6,6 +6,7 @@ held stays where it is; its digests go into entry 0 (docs/interfaces/records-v1.
 """
 
 import fcntl
+import functools
 import hashlib
 import os
 import sqlite3
@@ -23,6 +24,16 @@ from daemon.records import Genesis, Record, TableDigest, encode_body
 from signing.chain import START, leaf, link
 
 BUSY_MS = 2000
+# What the next start may find cured; SQLite's primary result codes.
+PASSING = {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_NOMEM,
+}
+LOG_LIMIT = f"journal_size_limit = {64 << 20}"
 BUSY_STEPS = 200_000  # of SQLite's virtual machine
 Advanced = Callable[[], None]
 SCHEMA_FILES = tuple(f"ledger-schema-v{version}.sql" for version in range(1, SCHEMA_VERSION + 1))
@@ -34,6 +45,10 @@ class LedgerError(Exception):
     """The ledger cannot be used or refuses; the text says what to do."""
 
 
+class LedgerBusy(LedgerError):
+    """The ledger cannot be opened now (full disk, another recorder) and may be whole: the next start tries again."""
+
+
 @dataclass(frozen=True, slots=True)
 class Origin:
     """What entry 0 of a new trail says, or its whole body where it is built again."""
@@ -41,6 +56,11 @@ class Origin:
     release: str
     now: WallTime
     genesis: bytes | None
+
+
+def passing(error: BaseException) -> bool:
+    """True for what is no damage: the next start, or more room, may cure it."""
+    return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF in PASSING
 
 
 def schema_path(version: int) -> Path:
@@ -59,12 +79,12 @@ def lock(path: Path) -> int:
     try:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise LedgerError(f"{path}: cannot be opened: {error.strerror}; check the state directory") from error
+        raise LedgerBusy(f"{path}: cannot be opened: {error.strerror}; check the state directory") from error
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         os.close(fd)
-        raise LedgerError(f"{path}: another recorder uses this ledger: stop it first") from error
+        raise LedgerBusy(f"{path}: another recorder uses this ledger: stop it first") from error
     return fd
 
 
@@ -91,13 +111,15 @@ def open_database(path: Path, origin: Origin, advanced: Advanced = nobody) -> sq
     try:
         db = sqlite3.connect(path, isolation_level=None, timeout=BUSY_MS / 1000)
     except sqlite3.Error as error:
-        raise LedgerError(f"{path}: cannot be opened: {error}; check the state directory") from error
+        raise LedgerBusy(f"{path}: cannot be opened: {error}; check the state directory") from error
     while_busy(db, advanced)
     try:
         _prepare(db, path, origin)
     except sqlite3.Error as error:
         db.close()
-        raise LedgerError(f"{path}: not a usable ledger ({error}): move it away and keep it") from error
+        if passing(error):
+            raise LedgerBusy(f"{path}: cannot be opened now ({error}): make room on the disk or check it") from error
+        raise LedgerError(f"{path}: not a usable ledger ({error}): keep it, restore from the archive") from error
     except (LedgerError, OSError):
         db.close()
         raise
@@ -124,6 +146,7 @@ def definitions(db: sqlite3.Connection) -> dict[str, str]:
     return dict(db.execute("SELECT type || ' ' || name, sql FROM sqlite_schema WHERE sql IS NOT NULL"))
 
 
+@functools.cache
 def expected_definitions() -> dict[str, str]:
     """Return what `definitions` gives for a ledger made by this release."""
     with closing(new_in_memory()) as db:
@@ -145,7 +168,7 @@ def _prepare(db: sqlite3.Connection, path: Path, origin: Origin) -> None:
         raise LedgerError(f"{path}: not a Linewarden ledger: move it away and keep it")
     if version > SCHEMA_VERSION:
         raise LedgerError(f"{path}: schema version {version} is newer than {SCHEMA_VERSION}: install its release")
-    for setting in ("journal_mode = WAL", "synchronous = FULL", "recursive_triggers = ON"):
+    for setting in ("journal_mode = WAL", "synchronous = FULL", "recursive_triggers = ON", LOG_LIMIT):
         db.execute(f"PRAGMA {setting}")
     if 0 < version < TRAIL_VERSION:
         _refuse_open_batch(db, path, version)
@@ -176,7 +199,7 @@ def _carry_on(db: sqlite3.Connection, path: Path, version: int, origin: Origin) 
     except sqlite3.OperationalError as error:
         if db.in_transaction:
             db.execute("ROLLBACK")
-        raise LedgerError(
+        raise LedgerBusy(
             f"{path}: schema {SCHEMA_VERSION} not written ({error}): make room, stop what else has it open, start again"
         ) from error
 

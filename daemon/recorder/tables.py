@@ -3,7 +3,7 @@
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,9 +38,11 @@ from daemon.records import (
     RefusedRow,
     decode_body,
 )
+from signing import chain
 
 BY_UNIT = "WHERE epoch = ? AND lane = ? AND number = ?"
 FOLDED = {BatchOpened: "batch", BatchClosed: "batch", PlcTotals: "plc_totals"}
+OF_BATCH = ("unit", "permit", "gap", "alarm", "conflict")
 FOLDED_KEYS = {"batch": "id", "plc_totals": "batch, epoch, lane"}
 
 
@@ -57,7 +59,9 @@ class Expected:
 @dataclass(slots=True)
 class _Seen:
     rows: Counter[str] = field(default_factory=Counter)
+    by_batch: Counter[tuple[str, str]] = field(default_factory=Counter)
     genesis: Genesis | None = None
+    genesis_at: int = 0
 
 
 def verify_tables(db: sqlite3.Connection, *, progress: Progress = silent) -> int:
@@ -69,28 +73,77 @@ def verify_tables(db: sqlite3.Connection, *, progress: Progress = silent) -> int
     _definitions_agree(db)
     seen = _Seen()
     with closing(new_in_memory()) as folded:
-        writers = Writers(folded)
+        writers, following = Writers(folded), 0
         for entry in ledger_file.entries(db):
             _entry_agrees(db, entry.seq, entry.body, writers, seen)
+            following = entry.seq + 1
             if not entry.seq % TOLD_EVERY:
                 progress(entry.seq)
-        for table, key in FOLDED_KEYS.items():
-            _folded_agrees(db, folded, table, key)
-    _nothing_added(db, seen)
-    _older_batches_agree(db)
-    _sessions_agree(db)
+        with one_moment(db):
+            for entry in ledger_file.entries(db, following):
+                _entry_agrees(db, entry.seq, entry.body, writers, seen)
+            for table in FOLDED_KEYS:
+                _folded_agrees(db, folded, table, "entry > ?", 0)
+            _nothing_added(db, seen)
+            _older_batches_agree(db)
+            _sessions_agree(db, seen)
     return seen.rows.total()
 
 
+def verify_batch(db: sqlite3.Connection, batch: str, head: bytes, *, progress: Progress = silent) -> None:
+    """Compare the rows of an open batch with the entries since its opening, before its report is made of them.
+
+    Args:
+        head: the chain hash of the newest entry as the writer has it in memory: the entries must lead to it.
+
+    Raises:
+        TrailBroken: the first entry or row that differs, is missing or was added.
+    """
+    (first,) = db.execute("SELECT entry FROM batch WHERE id = ?", (batch,)).fetchone()
+    seen, link = _Seen(), ledger_file.chain_before(db, first)
+    with closing(new_in_memory()) as folded:
+        writers = Writers(folded)
+        for entry in ledger_file.entries(db, first):
+            link = chain.link(link, chain.leaf(entry.body))
+            if link != entry.chain:
+                raise TrailBroken(f"entry {entry.seq} was altered: {excerpt(entry.body)}")
+            _entry_agrees(db, entry.seq, entry.body, writers, seen)
+            if not entry.seq % TOLD_EVERY:
+                progress(entry.seq)
+        for table, column in (("plc_totals", "batch"), ("batch", "id")):
+            _folded_agrees(db, folded, table, f"{column} = ?", batch)
+    if link != head:
+        raise TrailBroken("the entries do not lead to the newest one that was written")
+    for table in OF_BATCH:
+        sql = f"SELECT count(*) FROM {table} WHERE batch = ? AND (entry >= ? OR entry = 0)"
+        count, made = db.execute(sql, (batch, first)).fetchone()[0], seen.by_batch[table, batch]
+        if count != made:
+            raise TrailBroken(f"table {table} has {count} rows of the batch, entries wrote {made}")
+
+
+@contextmanager
+def one_moment(db: sqlite3.Connection) -> Iterator[None]:
+    """Sums are compared over one moment of a ledger that may be written meanwhile; a short one, for the log grows."""
+    if db.in_transaction:
+        yield
+        return
+    db.execute("BEGIN")
+    try:
+        yield
+    finally:
+        db.execute("ROLLBACK")
+
+
 def integrity(db: sqlite3.Connection) -> None:
-    """Let SQLite look for damage of the file and of its indexes.
+    """Let SQLite look for damage of the file and of its indexes, one table after the other.
 
     Raises:
         TrailBroken: with SQLite's first finding.
     """
-    found = db.execute("PRAGMA integrity_check(1)").fetchone()[0]
-    if found != "ok":
-        raise TrailBroken(f"the ledger's file is damaged: {str(found).splitlines()[-1]}")
+    for (table,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall():
+        found = db.execute(f"PRAGMA integrity_check({table})").fetchone()[0]
+        if found != "ok":
+            raise TrailBroken(f"the ledger's file is damaged: {str(found).splitlines()[-1]}")
 
 
 def _definitions_agree(db: sqlite3.Connection) -> None:
@@ -110,10 +163,11 @@ def _entry_agrees(db: sqlite3.Connection, seq: int, body: bytes, writers: Writer
     row, stamp = record.row, (record.at, record.clock)
     received = Received(record.session, row, record.batch, record.origin)
     if isinstance(row, Genesis):
-        seen.genesis = row
+        seen.genesis, seen.genesis_at = row, record.at
     elif type(row) in FOLDED:
         writers.write(received, stamp, seq)
     for expected in _expected(record, received):
+        seen.by_batch[expected.table, getattr(row, "batch", record.batch)] += 1
         seen.rows[expected.table] += len(expected.rows)
         sql = f"SELECT * FROM {expected.table} {expected.where}"
         if db.execute(sql, expected.key).fetchall() != expected.rows:
@@ -155,9 +209,11 @@ def _by_entry(table: str, seq: int, values: Values) -> Expected:
     return Expected(table, "WHERE entry = ?", (seq,), [(seq, *values)])
 
 
-def _folded_agrees(db: sqlite3.Connection, folded: sqlite3.Connection, table: str, key: str) -> None:
-    sql = f"SELECT * FROM {table} WHERE entry > 0 ORDER BY {key}"
-    found, made = db.execute(sql).fetchall(), folded.execute(sql).fetchall()
+def _folded_agrees(
+    db: sqlite3.Connection, folded: sqlite3.Connection, table: str, where: str, value: str | int
+) -> None:
+    sql = f"SELECT * FROM {table} WHERE {where} ORDER BY {FOLDED_KEYS[table]}"
+    found, made = db.execute(sql, (value,)).fetchall(), folded.execute(sql, (value,)).fetchall()
     odd: set[tuple[Any, ...]] = set(found) ^ set(made)
     if odd:
         raise TrailBroken(f"table {table} does not say what the entries say: {sorted(map(str, odd))[0][:200]}")
@@ -190,7 +246,8 @@ def _counted(db: sqlite3.Connection, table: str, expected: int) -> None:
         raise TrailBroken(f"table {table} has {count} rows, the entries wrote {expected}")
 
 
-def _sessions_agree(db: sqlite3.Connection) -> None:
+def _sessions_agree(db: sqlite3.Connection, seen: _Seen) -> None:
     for *values, said in db.execute("SELECT session, acknowledged, begun_wall_ns, clock, digest FROM session"):
-        if said and said != session_digest(tuple(values)):
+        older = not said and seen.genesis is not None and seen.genesis.schema and values[2] <= seen.genesis_at
+        if not older and said != session_digest(tuple(values)):
             raise TrailBroken(f"the mark of session {values[0]} was altered")

@@ -9,12 +9,14 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import msgspec
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from daemon import ledger_file
 from daemon.ledger_file import StoredCheckpoint
+from daemon.records import AuditRow, decode_body
 from signing import chain
 from signing.chain import ChainError, Frontier
 
@@ -22,8 +24,8 @@ Keys = Mapping[bytes, ec.EllipticCurvePublicKey]
 Progress = Callable[[int], None]
 Base = tuple[int, bytes]  # the number of an entry, and what the NV index held when it was written
 BEGINNING: Base = (-1, chain.START)
-RESTORED = """SELECT entry, old FROM audit WHERE what = 'trail-restored' AND origin = 'recorder' AND done
-ORDER BY entry DESC LIMIT 1"""
+RESTORED = """SELECT e.seq, e.body FROM audit AS a JOIN entry AS e ON e.seq = a.entry
+WHERE a.what = 'trail-restored' AND a.origin = 'recorder' AND a.done ORDER BY a.entry DESC LIMIT 1"""
 RECENT, RECENT_HEADS = 100_000, 1_000
 TOLD_EVERY = 4096
 
@@ -50,7 +52,7 @@ def silent(_: int) -> None:
 def verify_trail(
     db: sqlite3.Connection, keys: Keys, origin: str, *, recent: bool = False, progress: Progress = silent
 ) -> Verified:
-    """Check chain, tree and checkpoints over all entries, or over the newest only.
+    """Check chain, tree and checkpoints over all entries, or over the newest only. The ledger may be written meanwhile.
 
     Args:
         keys: public keys by id; a checkpoint counts only with a signature by one of them.
@@ -60,7 +62,7 @@ def verify_trail(
     Raises:
         TrailBroken: the first thing that is wrong.
     """
-    size, signed = ledger_file.size(db), ledger_file.signed(db)
+    signed, size = ledger_file.signed(db), ledger_file.size(db)
     if size == 0:
         raise TrailBroken("there is no entry 0: the beginning of the trail was cut off")
     if signed > size:
@@ -73,13 +75,14 @@ def verify_trail(
             walk.step(entry.seq, entry.body, entry.chain)
         while head and head.size == walk.frontier.size:
             check_head(head, walk.frontier.root(), keys, origin)
+            walk.signed = head.size
             head, checked = next(heads, None), checked + 1
         if not walk.frontier.size % TOLD_EVERY:
             progress(walk.frontier.size)
-    if head and head.size <= size:
+    if head and head.size <= walk.frontier.size:
         raise TrailBroken(f"checkpoint over {head.size} entries: there is no such place in the trail")
     walk.nodes_agree()
-    return Verified(first, size, walk.frontier.root(), signed, checked)
+    return Verified(first, walk.frontier.size, walk.frontier.root(), max(signed, walk.signed), checked)
 
 
 def chain_entries(db: sqlite3.Connection, first: int) -> Iterator[ledger_file.StoredEntry | None]:
@@ -117,9 +120,23 @@ def check_head(head: StoredCheckpoint, root: bytes, keys: Keys, origin: str) -> 
 
 
 def anchor_base(db: sqlite3.Connection) -> Base:
-    """Return where the anchor begins: at the beginning of the trail, or at its newest restore."""
+    """Return where the anchor begins: at the beginning of the trail, or at its newest restore.
+
+    Raises:
+        TrailBroken: the table's row is not what the entry says.
+    """
     found = db.execute(RESTORED).fetchone()
-    return (int(found[0]), bytes.fromhex(found[1]) or chain.START) if found else BEGINNING
+    if not found:
+        return BEGINNING
+    number, body = found
+    try:
+        record = decode_body(body)
+        row = record.row
+        if isinstance(row, AuditRow) and (row.what, record.origin, row.done) == ("trail-restored", "recorder", True):
+            return int(number), bytes.fromhex(row.old) or chain.START
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise TrailBroken(f"entry {number} cannot be read ({error}): {excerpt(body)}") from error
+    raise TrailBroken(f"table audit does not say what entry {number} says: {excerpt(body)}")
 
 
 def anchored_value(heads: Iterable[StoredCheckpoint], base: Base = BEGINNING) -> bytes:
@@ -153,6 +170,7 @@ class _Walk:
         self._db = db
         self._first = first
         self._complete: dict[tuple[int, int], bytes] = {}
+        self.signed = 0
         self.frontier: Frontier = ledger_file.frontier(db, first)
         self._chain = ledger_file.chain_before(db, first)
 
@@ -169,8 +187,10 @@ class _Walk:
     def nodes_agree(self) -> None:
         """The stored subtrees are what the entries make of them, each once, none besides."""
         count = 0
-        sql = "SELECT level, position, hash FROM node WHERE (position + 1) << level > ?"
-        for level, position, stored in self._db.execute(sql, (self._first,)):
+        sql = (
+            "SELECT level, position, hash FROM node WHERE (position + 1) << level > ? AND (position + 1) << level <= ?"
+        )
+        for level, position, stored in self._db.execute(sql, (self._first, self.frontier.size)):
             if self._complete.get((level, position)) != stored:
                 raise TrailBroken(f"tree node {level}/{position}: not the hash of the entries under it")
             count += 1

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any
 
+from daemon.ledger_file import frontier
 from daemon.messages import AlarmRow, GapRow, PermitRow, PlcTotals, UnitRow
 from daemon.recorder import reading
 from daemon.recorder.rows import (
@@ -168,6 +169,10 @@ class Writers:
         return self._plain(INSERT_EVIDENCE, (entry, *values, *made))
 
     def _archived(self, received: Received, row: ArchivedRow, stamp: Values, entry: int) -> Result:
+        """The word of the process that talks to the outside counts only for a head that is this trail's own."""
+        whole = 0 < row.size <= entry and frontier(self._db, row.size).root().hex() == row.root
+        if not whole:
+            return Written.KNOWN, f"archive {row.target} holds another trail than this one"
         return self._plain(INSERT_ARCHIVED, (entry, *archived_values(row), *stamp))
 
     def _opened(self, received: Received, row: BatchOpened, stamp: Values, entry: int) -> Result:

@@ -7,6 +7,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, SECP256R1, deriv
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from daemon import ledger_file
 from daemon.evidence_file import Image, image_file
 from daemon.recorder.ledger import Ledger
 from daemon.recorder.rows import Received
@@ -76,7 +77,8 @@ class Device:
         return EvidenceRow(seq, UnitId(1, 0, self._number), ViewKey("side"), key, digest, state, why, 75)
 
     def archived(self, size: int) -> ArchivedRow:
-        return ArchivedRow(self._next(), "directory:/there", size, 0, "0" * 64)
+        root = ledger_file.frontier(self.ledger.database, size).root().hex()
+        return ArchivedRow(self._next(), "directory:/there", size, 0, root)
 
     def record(self, *rows) -> None:
         received = [Received(SESSION, row, BATCH, "line") for row in rows]

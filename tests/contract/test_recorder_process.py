@@ -332,7 +332,7 @@ def test_a_second_recorder_does_not_start(box, vision):
     second = RecorderProcess(box.ledger.parent)
     second.start()
     status, text = second.refused()
-    assert (status, "stop it first" in text) == (78, True)
+    assert (status, "stop it first" in text) == (75, True)
     assert report_of(box)["batch"]["id"] == "B-1"
 
 

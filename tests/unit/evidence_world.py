@@ -16,7 +16,7 @@ from daemon.recorder.rows import Received
 from daemon.records import ArchivedRow, BatchClosed, EvidenceRow, Kept
 from daemon.units import Channel, FrameKey, JudgedView, Outcome, Reason, Stages, UnitId, Verdict, ViewKey
 from daemon.vision.keep import Keeper, Offer
-from tests.unit.ledger_rows import BATCH, NOW, OPENING
+from tests.unit.ledger_rows import BATCH, NOW, OPENING, root_of
 
 SIDE = ViewKey("side")
 
@@ -89,7 +89,7 @@ class Book:
         """A site archive confirms everything that is recorded now."""
         with closing(Ledger(self._path)) as ledger:
             size = ledger.head.size
-        self.store(ArchivedRow(0, "site", size, 1, "0" * 64), origin="uplink")
+        self.store(ArchivedRow(0, "site", size, 1, root_of(self._path, size)), origin="uplink")
 
 
 def unit_row(row: EvidenceRow, *, accepted: bool, defect: str = "crack") -> UnitRow:

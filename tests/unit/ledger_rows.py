@@ -3,6 +3,7 @@
 import sqlite3
 from contextlib import closing
 
+from daemon import ledger_file
 from daemon.messages import AlarmRow, GapRow, PermitRow, PlcTotals, UnitRow
 from daemon.recorder.rows import Received
 from daemon.recorder.wall import ClockQuality, WallTime
@@ -103,3 +104,9 @@ def look(path, sql, *values):
     """Read the file as an inspector would, beside the recorder."""
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
         return db.execute(sql, values).fetchall()
+
+
+def root_of(path, size):
+    """The root (hex) of the tree over the first entries of a ledger, as an archive that has them says it."""
+    with ledger_file.reading(path) as db:
+        return ledger_file.frontier(db, size).root().hex()

@@ -17,7 +17,7 @@ import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ledger_rows import BATCH, NOW, OPENING, alarm, entries, permit, stages, totals, unit
+from ledger_rows import BATCH, NOW, OPENING, alarm, entries, permit, root_of, stages, totals, unit
 
 from daemon.messages import AlarmRow
 from daemon.recorder.batch import BatchState, Rules
@@ -181,7 +181,7 @@ def test_archived_is_said_only_when_closing_and_images_are_in_the_archive(path):
     with closing(Ledger(path)) as ledger:
         ledger.store([Received(6, late, BATCH, "vision")], {}, at(31_000_000_000))
         for covered, expected in ((size - 1, "no"), (size, "no"), (size + 1, "yes")):
-            row = ArchivedRow(covered, "site", covered, 1, "0" * 64)
+            row = ArchivedRow(covered, "site", covered, 1, root_of(path, covered))
             ledger.store([Received(8, row, "", "uplink")], {}, at(32_000_000_000))
             assert build(path)["archive"]["archived"] == expected
 

@@ -154,3 +154,18 @@ def test_after_an_extension_that_failed_no_other_follows_before_the_next_start(p
         key.forgetful = False
         heads.ask(Head(6, ROOT), 0, anchor=True)
         assert [again.anchor for again in finished(heads)] == [False]
+
+
+def test_a_head_that_failed_behind_a_later_one_is_not_signed_twice(pem):
+    """ECDSA is random: another note of the same size would be another extension, of which no ledger knows."""
+    key = Anchor(pem, deaf=True)
+    with heads_of(key) as heads:
+        heads.ask(Head(2, ROOT), 0, anchor=True)
+        finished(heads)
+        key.deaf = False
+        heads.ask(Head(3, ROOT), 0, anchor=True)
+        assert [made.size for made in finished(heads)] == [3]
+        heads.lost(2, 0)
+        heads.tick(Head(3, ROOT), RETRY_NS)
+        heads.tick(Head(3, ROOT), PERIOD_NS)
+        assert heads.idle

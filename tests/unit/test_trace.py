@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from ledger_rows import BATCH, BUNDLE, NOW, OPENING, alarm, entries, gap, permit, totals, unit
+from ledger_rows import BATCH, BUNDLE, NOW, OPENING, alarm, entries, gap, permit, root_of, totals, unit
 
 from daemon.messages import AlarmRow
 from daemon.recorder.ledger import Ledger
@@ -141,7 +141,7 @@ def test_archived_needs_the_row_and_its_kept_images_in_the_archive(path, db):
     (kept,) = db.execute("SELECT max(entry) FROM evidence WHERE state = 'retained'").fetchone()
     assert entry < kept
     for size, expected in ((entry, False), (entry + 1, False), (kept, False), (kept + 1, True)):
-        write(path, Received(8, ArchivedRow(size, "site", size, 1, "0" * 64), BATCH, "uplink"))
+        write(path, Received(8, ArchivedRow(size, "site", size, 1, root_of(path, size)), BATCH, "uplink"))
         assert trace.story(db, UnitId(1, 0, REJECTED)).archived is expected
         assert trace.story(db, UnitId(1, 0, 1)).archived is True
 

@@ -5,6 +5,7 @@ import sqlite3
 from contextlib import closing
 from random import Random
 
+import msgspec
 import pytest
 from trail_world import ORIGIN, TrailWorld, audit, checkpointed, complaint, contents, evidence
 
@@ -96,6 +97,7 @@ def test_any_flipped_byte_of_the_ledger_is_named_or_says_nothing(whole, state, s
         ("UPDATE archived SET size = 5000", "table archived"),
         ("UPDATE conflict SET why = ''", "table conflict"),
         ("UPDATE session SET acknowledged = acknowledged + 1 WHERE session = 77", "session 77"),
+        ("UPDATE session SET acknowledged = acknowledged + 1, digest = '' WHERE session = 77", "session 77"),
         ("DELETE FROM unit_view WHERE number = 4", "table unit_view"),
         ("DELETE FROM alarm", "table alarm"),
         ("INSERT INTO gap SELECT 1, 1, 1, 0, 1, 2, 'x', 'B-1', 1, 'ntp', x'00', 0", "table gap has"),
@@ -170,6 +172,28 @@ def test_a_ledger_is_built_again_from_its_entries_alone(whole, tmp_path):
         rebuild(tmp_path / "altered.sqlite", altered, notes)
 
 
+def test_a_batch_whose_rows_were_bent_does_not_close_and_a_sound_one_does(tmp_path):
+    """Whoever bends a row, lets the batch close and bends it back would have a false report signed."""
+    with closing(TrailWorld(tmp_path)) as world:
+        world.play(10, close=False)
+        world.ledger.prove("B-1", lambda: None)
+        alter(tmp_path, "UPDATE unit SET outcome = 'accepted' WHERE number = 7")
+        with pytest.raises(TrailBroken, match="table unit does not say what entry"):
+            world.ledger.prove("B-1", lambda: None)
+        alter(tmp_path, "UPDATE unit SET outcome = 'rejected' WHERE number = 7")
+        world.ledger.prove("B-1", lambda: None)
+        added = (
+            "INSERT INTO unit SELECT 1, 0, 99, batch, configuration, outcome, verdict, reason, channel, defect, source,"
+        )
+        added += (
+            " bundle, plc_flags, encoder, created_ns, last_edge_ns, frame_ns, inferred_ns, inference_ns, judged_ns,"
+        )
+        added += " permit_ns, closed_ns, recorded_wall_ns, clock, digest, entry FROM unit WHERE number = 5"
+        alter(tmp_path, added)
+        with pytest.raises(TrailBroken, match="table unit has 11 rows of the batch, entries wrote 10"):
+            world.ledger.prove("B-1", lambda: None)
+
+
 def test_a_transaction_that_fails_leaves_no_trace_in_the_trail(tmp_path):
     with closing(TrailWorld(tmp_path)) as world:
         world.play(10)
@@ -196,6 +220,22 @@ def test_the_same_rows_again_are_no_news(tmp_path):
 
 
 @pytest.mark.clause("Annex 11 draft §12.2", "ALCOA+ attributable")
+@pytest.mark.parametrize(
+    "change", [{"size": 2**62}, {"size": 0}, {"size": -1}, {"size": 21}, {"root": "0" * 64}, {"root": "no root"}]
+)
+def test_an_archive_that_has_another_trail_is_not_believed(tmp_path, change):
+    """Images are deleted on that word: it must be of this trail."""
+    with closing(TrailWorld(tmp_path)) as world:
+        world.play(10)
+        before = world.ledger.database.execute("SELECT count(*) FROM archived").fetchone()
+        lie = msgspec.structs.replace(world.archived(20, seq=2), target="other", **change)
+        world.write(lie, origin="uplink", batch="")
+        assert world.ledger.database.execute("SELECT count(*) FROM archived").fetchone() == before
+        assert world.ledger.database.execute("SELECT kind FROM conflict WHERE kind = 'ArchivedRow'").fetchone()
+        world.sign()
+        assert complaint(tmp_path) == ""
+
+
 def test_an_act_without_person_or_reason_is_refused_and_kept_aside(tmp_path):
     with closing(TrailWorld(tmp_path)) as world:
         world.write(audit(1, why=" "), audit(2, who=""))

@@ -69,7 +69,12 @@ class TrailWorld:
         made = self.key.sign(text.encode())
         self.ledger.add_checkpoint(head.size, chain.note(text, [(ORIGIN, self.key.key_id, made)]))
 
-    def play(self, units: int = 40) -> None:
+    def archived(self, size: int, seq: int = 1) -> ArchivedRow:
+        """What an uplink says when an archive has the first `size` entries."""
+        root = ledger_file.frontier(self.ledger.database, size).root().hex()
+        return ArchivedRow(seq, "site", size, 3, root)
+
+    def play(self, units: int = 40, close: bool = True) -> None:
         """A batch from its opening to its closing, with one row of every kind."""
         self.write(audit(1, what="trail-open", who="recorder"), origin="recorder", batch="")
         self.sign()
@@ -85,9 +90,11 @@ class TrailWorld:
                 self.sign()
         self.write(alarm(4 * units + 3), gap(900, 950, seq=4 * units + 4), audit(4 * units + 5, done=False))
         self.write(unit(3, outcome=Outcome.REJECTED))
+        if not close:
+            return
         self.ledger.close_batch(BatchClosed(0, BATCH, "a.person", "done", '{"closed": true}'), NOW)
         self.sign()
-        self.write(ArchivedRow(1, "site", 20, 3, "a" * 64), origin="uplink", session=SESSION + 2, batch="")
+        self.write(self.archived(20), origin="uplink", session=SESSION + 2, batch="")
         self.sign()
 
 
