@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 START = bytes(32)
 TILE_LEVELS = 8
 KEY_ID_BYTES = 4
+LONGEST_SIZE = 18
 
 _ODD = re.compile(r"[^A-Za-z0-9._-]")
 _DASH = "\N{EM DASH}"
@@ -126,7 +127,8 @@ def parse_note(written: str) -> Checkpoint:
     """
     text, blank, rest = written.partition("\n\n")
     lines = text.split("\n")
-    if not blank or len(lines) != 3 or not lines[1].isdecimal() or not rest.endswith("\n"):
+    counted = len(lines) == 3 and lines[1].isdecimal() and len(lines[1]) <= LONGEST_SIZE
+    if not blank or not counted or not rest.endswith("\n"):
         raise ChainError("not a checkpoint: three lines, an empty one and signatures are expected")
     try:
         root = base64.b64decode(lines[2], validate=True)

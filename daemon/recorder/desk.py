@@ -14,6 +14,7 @@ from daemon.recorder.gather import Gather
 from daemon.recorder.ledger import Ledger
 from daemon.recorder.reading import RUNNING
 from daemon.recorder.report import build_report, document
+from daemon.recorder.rows import Received
 from daemon.recorder.schema import Advanced, LedgerError, nobody
 from daemon.recorder.verify import TrailBroken
 from daemon.recorder.wall import WallClock
@@ -64,16 +65,22 @@ class Desk:
             return NOTHING_ARMED
         return Arm(self.batch.id, self.batch.bundle, self.batch.recipe, self.batch.configuration)
 
-    def act(self, act: Act) -> tuple[Answer, AuditRow]:
-        """Do one act, or say in one line why not; return the answer and what goes into the trail."""
+    def act(self, act: Act) -> tuple[Answer, AuditRow | None]:
+        """Do one act, or say in one line why not; return the answer and what is still to go into the trail."""
         old = self._looks
         answer = self._do(act)
-        new = self._looks if answer.ok and act.kind in BATCH_ACTS else clipped(act.new, LONGEST["new"])
-        return answer, recorded(act, old, new, answer, time.monotonic_ns())
+        if answer.ok and act.kind in BATCH_ACTS:
+            return answer, None
+        return answer, recorded(act, old, clipped(act.new, LONGEST["new"]), answer, time.monotonic_ns())
 
     @property
     def _looks(self) -> str:
-        return f"batch {self.batch.id} open" if self.batch else "no batch open"
+        return looks(self.batch.id if self.batch else "")
+
+    def _told(self, act: Act, batch: str, after: str, text: str) -> Received:
+        """Return a batch act that is done, as the entry beside the batch's own."""
+        row = recorded(act, self._looks, looks(after), Answer(True, text), time.monotonic_ns())
+        return self._gather.numbered(row, batch)
 
     def _do(self, act: Act) -> Answer:
         doers: dict[str, Callable[[Act], str]] = {
@@ -110,8 +117,10 @@ class Desk:
             raise Refused(f"batch {self.batch.id} is open: close it first")
         if self.loaded is None:
             raise Refused("vision has nothing loaded: wait until it is ready, or see its status for why not")
-        self.batch = self._ledger.open_batch(self._opening(act, self.loaded), self._clock.now())
-        return f"batch {act.new} is open"
+        text = f"batch {act.new} is open"
+        told = self._told(act, act.new, act.new, text)
+        self.batch = self._ledger.open_batch(self._opening(act, self.loaded), self._clock.now(), told)
+        return text
 
     def _close(self, act: Act) -> str:
         batch = self.batch
@@ -128,9 +137,11 @@ class Desk:
         now = self._clock.now()
         closed = replace(batch, state=BatchState.CLOSED, closed_wall_ns=now.ns, closed_clock=now.quality.value)
         report = document(build_report(replace(facts, batch=closed)))
-        self._ledger.close_batch(BatchClosed(0, batch.id, act.actor, act.reason, report), now)
+        text = f"batch {batch.id} is closed"
+        told = self._told(act, batch.id, "", text)
+        self._ledger.close_batch(BatchClosed(0, batch.id, act.actor, act.reason, report), now, told)
         self.batch = None
-        return f"batch {batch.id} is closed"
+        return text
 
     def _proven_facts(self, batch: BatchRecord) -> BatchFacts:
         """Return what the batch came to, after the rows that say so were compared with their entries."""
@@ -175,3 +186,8 @@ class Desk:
             reason=act.reason,
             plan=loaded.plan,
         )
+
+
+def looks(batch: str) -> str:
+    """Return what an act changes, as the trail says it before and after."""
+    return f"batch {batch} open" if batch else "no batch open"

@@ -100,9 +100,12 @@ class Gather:
 
     def audit(self, row: AuditRow, batch: str) -> None:
         """Add an act or event of the recorder's own to the rows."""
+        self.add(self.numbered(row, batch))
+
+    def numbered(self, row: AuditRow, batch: str) -> Received:
+        """Return an act or event of the recorder's own with its number, for whoever writes it himself."""
         self._own_seq += 1
-        numbered = msgspec.structs.replace(row, seq=self._own_seq)
-        self.add(Received(self._session, numbered, batch, RECORDER))
+        return Received(self._session, msgspec.structs.replace(row, seq=self._own_seq), batch, RECORDER)
 
     def wait_ns(self, now_ns: int) -> int | None:
         """Return how long until a transaction is due, None when nothing is gathered."""

@@ -116,8 +116,8 @@ class Ledger:
                 self._writers.session(session, seq, stamp)
         return refusals
 
-    def open_batch(self, opening: BatchOpened, now: WallTime) -> BatchRecord:
-        """Record a new open batch; durable when it returns.
+    def open_batch(self, opening: BatchOpened, now: WallTime, told: Received | None = None) -> BatchRecord:
+        """Record a new open batch, and in the same transaction the act that opened it; durable when it returns.
 
         Raises:
             LedgerError: a batch is open, or the id was used before.  LedgerUnwritable: nothing was written.
@@ -128,7 +128,7 @@ class Ledger:
             known = reading.batch(self._db, opening.id)
             if not known:
                 row = msgspec.structs.replace(opening, since_epoch=reading.last_epoch(self._db))
-                self._write(Received(0, row, opening.id, RECORDER), (now.ns, now.quality.value))
+                self._write_told(Received(0, row, opening.id, RECORDER), told, now)
         if known:
             raise LedgerError(f"batch {opening.id} is already on record: choose another id")
         opened = self.current_batch()
@@ -136,8 +136,10 @@ class Ledger:
             raise LedgerError("the batch is not on record: check the disk")
         return opened
 
-    def close_batch(self, closing: BatchClosed, now: WallTime) -> None:
-        """Record the end of an open batch; durable when it returns. The caller has checked the closing rule.
+    def close_batch(self, closing: BatchClosed, now: WallTime, told: Received | None = None) -> None:
+        """Record the end of an open batch and the act that closed it; durable when it returns.
+
+        The caller has checked the closing rule.
 
         Raises:
             LedgerError: that batch is not open.  LedgerUnwritable: nothing was written.
@@ -146,7 +148,7 @@ class Ledger:
         if current is None or current.id != closing.id:
             raise LedgerError(f"batch {closing.id} is not open")
         with self._transaction():
-            self._write(Received(0, closing, closing.id, RECORDER), (now.ns, now.quality.value))
+            self._write_told(Received(0, closing, closing.id, RECORDER), told, now)
 
     def add_checkpoint(self, size: int, note: str) -> bool:
         """Store a signed tree head over the first `size` entries; False: one of that size is there and stays.
@@ -216,7 +218,8 @@ class Ledger:
 
     def line_state(self, batch: str) -> str:
         """Return the last state of the line on record in a batch, "" when none is."""
-        return reading.line_state(self._db, batch)
+        with _translated():
+            return reading.line_state(self._db, batch)
 
     def resume(self) -> Resume:
         """Return what a line that connects has to know about the open batch and the newest epoch."""
@@ -249,7 +252,7 @@ class Ledger:
             self._db.execute("BEGIN IMMEDIATE")
             yield
             self._db.execute("COMMIT")
-        except sqlite3.Error as error:
+        except (sqlite3.Error, msgspec.MsgspecError, ValueError, TypeError) as error:
             self._trail.rollback()
             raise LedgerUnwritable(f"ledger not written ({error}): make room on the disk or check it") from error
         except BaseException:
@@ -258,6 +261,10 @@ class Ledger:
         finally:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
+
+    def _write_told(self, received: Received, told: Received | None, now: WallTime) -> None:
+        for row in (received, told) if told else (received,):
+            self._write(row, (now.ns, now.quality.value))
 
     def _write(self, received: Received, stamp: Values) -> Refusal | None:
         written, why = self._writers.write(received, stamp, self._trail.next)
@@ -279,3 +286,5 @@ def _translated() -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise LedgerError(f"ledger not readable ({error}): check the disk") from error
+    except (msgspec.MsgspecError, ValueError, TypeError) as error:
+        raise LedgerError(f"a row cannot be read ({error}): `linewarden audit verify` names it") from error

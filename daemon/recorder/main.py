@@ -219,8 +219,11 @@ class Recorder:
         armed = self._desk.arm
         self._acknowledge(self._gather.flush(time.monotonic_ns()))
         answer, told = self._desk.act(message)
-        self._gather.audit(told, armed.batch or self._desk.arm.batch)
-        self._acknowledge(self._gather.flush(time.monotonic_ns()))
+        if told:
+            self._gather.audit(told, armed.batch)
+            self._acknowledge(self._gather.flush(time.monotonic_ns()))
+            if self._gather.unstored:
+                answer = Answer(False, f"{answer.text}; not on record yet: {self._gather.failure}")
         if self._desk.arm != armed:
             self._notary.witness(time.monotonic_ns())
             self._arm()

@@ -110,7 +110,8 @@ def check_head(head: StoredCheckpoint, root: bytes, keys: Keys, origin: str) -> 
     except ChainError as error:
         raise TrailBroken(f"{named}: {error}") from error
     if said.origin != origin:
-        raise TrailBroken(f"{named} is of {said.origin}, this station is {origin}: a trail belongs to one station")
+        todo = "give it its name and identity back, or begin a new trail (docs/operations/records.md)"
+        raise TrailBroken(f"{named} is of {said.origin}, this station is {origin}: {todo}")
     if said.size != head.size:
         raise TrailBroken(f"{named} says {said.size}: it was altered")
     if not any(_holds(keys.get(key), signature, said.text) for key, signature in said.signatures):

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any
 
-from daemon.ledger_file import frontier
+from daemon.ledger_file import LedgerUnreadable, frontier
 from daemon.messages import AlarmRow, GapRow, PermitRow, PlcTotals, UnitRow
 from daemon.recorder import reading
 from daemon.recorder.rows import (
@@ -156,6 +156,8 @@ class Writers:
         return self._plain(INSERT_ALARM, (*alarm_values(received, row), *stamp, digest(row), entry))
 
     def _totals(self, received: Received, row: PlcTotals, stamp: Values, entry: int) -> Result:
+        if not received.batch:
+            return Written.KNOWN, ""  # they are counts of a batch
         values = totals_values(received, row)
         return self._plain(INSERT_TOTALS, (*values, *stamp, row.stray_pass, row.stray_chute, entry))
 
@@ -170,8 +172,11 @@ class Writers:
 
     def _archived(self, received: Received, row: ArchivedRow, stamp: Values, entry: int) -> Result:
         """The word of the process that talks to the outside counts only for a head that is this trail's own."""
-        whole = 0 < row.size <= entry and frontier(self._db, row.size).root().hex() == row.root
-        if not whole:
+        try:
+            own = frontier(self._db, row.size).root().hex() if 0 < row.size <= entry else ""
+        except LedgerUnreadable as error:
+            return Written.KNOWN, f"archive {row.target} cannot be compared: {error}"
+        if own != row.root:
             return Written.KNOWN, f"archive {row.target} holds another trail than this one"
         return self._plain(INSERT_ARCHIVED, (entry, *archived_values(row), *stamp))
 

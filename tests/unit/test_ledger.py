@@ -228,7 +228,7 @@ def test_a_full_ledger_writes_nothing_and_goes_on_when_there_is_room(ledger, pat
 
 @pytest.mark.clause("ALCOA+ consistent")
 def test_a_transaction_that_breaks_off_leaves_nothing_behind(ledger, path):
-    with pytest.raises(UnicodeEncodeError):
+    with pytest.raises(LedgerUnwritable):
         write(ledger, unit(1), unit(2, defect="\ud800"))
     assert numbers(path) == []
     write(ledger, unit(3))
