@@ -209,7 +209,7 @@ class Ledger:
             TrailBroken: the first row that does not.
         """
         with _translated():
-            tables.verify_batch(self._db, batch, self._trail.chain, progress=lambda _: advanced())
+            tables.verify_batch(self._db, batch, self._trail.head.root, progress=lambda _: advanced())
 
     def units(self, batch: str) -> int:
         """Return how many unit rows a batch has."""

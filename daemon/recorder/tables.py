@@ -25,7 +25,7 @@ from daemon.recorder.rows import (
     view_values,
 )
 from daemon.recorder.schema import OLDER_TABLES, definitions, expected_definitions, new_in_memory, table_digest
-from daemon.recorder.verify import TOLD_EVERY, Progress, TrailBroken, excerpt, silent
+from daemon.recorder.verify import TOLD_EVERY, Progress, TrailBroken, Walk, excerpt, silent
 from daemon.recorder.writers import Writers, session_digest
 from daemon.records import (
     ArchivedRow,
@@ -38,7 +38,6 @@ from daemon.records import (
     RefusedRow,
     decode_body,
 )
-from signing import chain
 
 BY_UNIT = "WHERE epoch = ? AND lane = ? AND number = ?"
 FOLDED = {BatchOpened: "batch", BatchClosed: "batch", PlcTotals: "plc_totals"}
@@ -90,30 +89,28 @@ def verify_tables(db: sqlite3.Connection, *, progress: Progress = silent) -> int
     return seen.rows.total()
 
 
-def verify_batch(db: sqlite3.Connection, batch: str, head: bytes, *, progress: Progress = silent) -> None:
+def verify_batch(db: sqlite3.Connection, batch: str, root: bytes, *, progress: Progress = silent) -> None:
     """Compare the rows of an open batch with the entries since its opening, before its report is made of them.
 
     Args:
-        head: the chain hash of the newest entry as the writer has it in memory: the entries must lead to it.
+        root: of the tree as the writer has it in memory: the entries must lead to it.
 
     Raises:
         TrailBroken: the first entry or row that differs, is missing or was added.
     """
     (first,) = db.execute("SELECT entry FROM batch WHERE id = ?", (batch,)).fetchone()
-    seen, link = _Seen(), ledger_file.chain_before(db, first)
+    seen, walk = _Seen(), Walk(db, first)
     with closing(new_in_memory()) as folded:
         writers = Writers(folded)
         for entry in ledger_file.entries(db, first):
-            link = chain.link(link, chain.leaf(entry.body))
-            if link != entry.chain:
-                raise TrailBroken(f"entry {entry.seq} was altered: {excerpt(entry.body)}")
+            walk.step(entry.seq, entry.body, entry.chain)
             _entry_agrees(db, entry.seq, entry.body, writers, seen)
             if not entry.seq % TOLD_EVERY:
                 progress(entry.seq)
         for table, column in (("plc_totals", "batch"), ("batch", "id")):
             _folded_agrees(db, folded, table, f"{column} = ?", batch)
-    if link != head:
-        raise TrailBroken("the entries do not lead to the newest one that was written")
+    if walk.frontier.root() != root:
+        raise TrailBroken("an entry of the batch was altered and chained again")
     for table in OF_BATCH:
         sql = f"SELECT count(*) FROM {table} WHERE batch = ? AND (entry >= ? OR entry = 0)"
         count, made = db.execute(sql, (batch, first)).fetchone()[0], seen.by_batch[table, batch]

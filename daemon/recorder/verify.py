@@ -68,7 +68,7 @@ def verify_trail(
     if signed > size:
         raise TrailBroken(f"a checkpoint covers {signed} entries, {size} are there: the trail was cut off")
     first = _recent(db, size) if recent else 0
-    walk, heads, checked = _Walk(db, first), ledger_file.heads(db, first), 0
+    walk, heads, checked = Walk(db, first), ledger_file.heads(db, first), 0
     head = next(heads, None)
     for entry in chain_entries(db, first):
         if entry:
@@ -164,7 +164,7 @@ def unmarked_anchor(heads: Sequence[StoredCheckpoint], value: bytes, base: Base 
     return None
 
 
-class _Walk:
+class Walk:
     """Follows chain and tree through the entries."""
 
     def __init__(self, db: sqlite3.Connection, first: int) -> None:

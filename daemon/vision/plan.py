@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import msgspec
+import numpy as np
 
 from daemon.config import Camera, ConfigError, Region, Station, resolve
 from daemon.messages import Loaded
@@ -72,7 +72,7 @@ class Plan:
     def parts(self, camera: str, frame: Frame) -> list[Frame]:
         """Return what is judged of a frame: the frame itself, or one copy for each of its regions."""
         regions = self.regions.get(camera, ())
-        return [frame[r.y : r.y + r.height, r.x : r.x + r.width].copy() for r in regions] or [frame]
+        return [np.array(frame[r.y : r.y + r.height, r.x : r.x + r.width]) for r in regions] or [frame]
 
     def scores(self, camera: str, part: Frame) -> Scored:
         """Run the model of the camera's view on one part, (H, W) uint8, rows contiguous."""
@@ -136,8 +136,7 @@ def open_plan(station: Station, folders: Folders) -> Plan:
     lights = {camera.name: _light(camera) for camera in station.cameras if camera.patch}
     regions = {camera.name: camera.regions for camera in station.cameras if camera.regions}
     digest = plan_digest({look: used.engine.info for look, used in lookers.items()}, processor())
-    loaded = msgspec.structs.replace(_loaded(bundle, verified, recipe), plan=digest)
-    return Plan(loaded, recipe, lookers, looks, lights, regions)
+    return Plan(_loaded(bundle, verified, recipe, digest), recipe, lookers, looks, lights, regions)
 
 
 def _light(camera: Camera) -> Light:
@@ -147,7 +146,7 @@ def _light(camera: Camera) -> Light:
     return Light(patch)
 
 
-def _loaded(bundle: VerifiedBundle, verified: VerifiedRecipe, recipe: Recipe) -> Loaded:
+def _loaded(bundle: VerifiedBundle, verified: VerifiedRecipe, recipe: Recipe, plan: str) -> Loaded:
     return Loaded(
         bundle=bundle.digest,
         recipe=verified.digest,
@@ -160,4 +159,5 @@ def _loaded(bundle: VerifiedBundle, verified: VerifiedRecipe, recipe: Recipe) ->
         max_gap_mm=recipe.max_gap_mm,
         sampling_every=recipe.sampling_every,
         stops=recipe.stops,
+        plan=plan,
     )

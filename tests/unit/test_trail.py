@@ -182,14 +182,25 @@ def test_a_batch_whose_rows_were_bent_does_not_close_and_a_sound_one_does(tmp_pa
             world.ledger.prove("B-1", lambda: None)
         alter(tmp_path, "UPDATE unit SET outcome = 'rejected' WHERE number = 7")
         world.ledger.prove("B-1", lambda: None)
-        added = (
-            "INSERT INTO unit SELECT 1, 0, 99, batch, configuration, outcome, verdict, reason, channel, defect, source,"
-        )
-        added += (
-            " bundle, plc_flags, encoder, created_ns, last_edge_ns, frame_ns, inferred_ns, inference_ns, judged_ns,"
-        )
-        added += " permit_ns, closed_ns, recorded_wall_ns, clock, digest, entry FROM unit WHERE number = 5"
-        alter(tmp_path, added)
+        with ledger_file.reading(world.path) as db:
+            link, statements = chain.START, []
+            for entry in ledger_file.entries(db):
+                body = entry.body.replace(b'"defect":"crack"', b'"defect":"grain"')
+                link = chain.link(link, chain.leaf(body))
+                values = f"body = x'{body.hex()}', chain = x'{link.hex()}'"
+                statements.append(f"UPDATE entry SET {values} WHERE seq = {entry.seq}")
+        alter(tmp_path, *statements)
+        with pytest.raises(TrailBroken):
+            world.ledger.prove("B-1", lambda: None)
+
+
+def test_a_row_that_was_added_keeps_the_batch_open(tmp_path):
+    with closing(TrailWorld(tmp_path)) as world:
+        world.play(10, close=False)
+        with ledger_file.reading(world.path) as db:
+            names = [row[1] for row in db.execute("PRAGMA table_info(unit)")]
+        values = ", ".join("99" if name == "number" else name for name in names)
+        alter(tmp_path, f"INSERT INTO unit SELECT {values} FROM unit WHERE number = 5")
         with pytest.raises(TrailBroken, match="table unit has 11 rows of the batch, entries wrote 10"):
             world.ledger.prove("B-1", lambda: None)
 
