@@ -13,7 +13,6 @@ from daemon.recorder.report import utc_text
 from daemon.units import Outcome
 from provisioning import batch_report, batch_trail, batchacts, places, shares
 from provisioning.asking import asking
-from provisioning.batch_pdf import pdf
 from provisioning.batch_view import batch_list, summary
 from provisioning.whole_file import NotWritten
 from signing.durable import write_durably
@@ -56,6 +55,8 @@ def _report(parsed: argparse.Namespace) -> int:
     name, both = f"{document['batch']['id']}-report", not parsed.pdf and not parsed.json
     files = {parsed.json or Path(f"{name}.json"): raw} if both or parsed.json else {}
     if both or parsed.pdf:
+        from provisioning.batch_pdf import pdf  # noqa: PLC0415  # reportlab takes a quarter of a second to import
+
         files[parsed.pdf or Path(f"{name}.pdf")] = pdf(document, hashlib.sha256(raw).hexdigest())
     written = [_write(path, data) for path, data in files.items()]
     console = _console()

@@ -16,9 +16,9 @@ from power_main import shares, table
 from power_trace import Event, TraceError, command, events, unavailable
 from rich.console import Console
 
-STATES = 24
-CUTS = 2
-HEAVY = 5
+STATES = 16
+CUTS = 1
+HEAVY = 3
 NAMES = [life.name for life in ALL]
 WHY = unavailable()
 pytestmark = pytest.mark.skipif(bool(WHY), reason=WHY or "strace is here")

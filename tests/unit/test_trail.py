@@ -18,7 +18,7 @@ from daemon.recorder.verify import TrailBroken, anchored_value, unmarked_anchor,
 from daemon.records import decode_body
 from signing import chain
 
-FLIPS = 250
+FLIPS = 150
 
 
 @pytest.fixture(scope="module")
