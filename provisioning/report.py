@@ -5,7 +5,6 @@ The daemon's numbers are never changed; `truth`, `faults` and the box's latencie
 """
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from rich.text import Text
 
 from daemon.recorder.report import summary_ms
 from provisioning.truth import LedgerUnit, Truth, judge
+from signing.durable import write_durably
 
 STAGES = ("trigger_to_frame", "frame_to_verdict", "trigger_to_permit", "bare_inference")
 HARM = ("misbound", "escaped", "passed_not_released")
@@ -74,18 +74,7 @@ def good(document: Mapping[str, Any]) -> bool:
 
 def write(document: Mapping[str, Any], path: Path) -> None:
     """Write the report so that it is there whole or not at all, also after a power cut."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump(document, file, indent=2)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    write_durably(path, json.dumps(document, indent=2).encode() + b"\n")
 
 
 def show(document: Mapping[str, Any], console: Console) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from daemon import config
 from provisioning.teaching import Change, TeachError
+from signing.durable import sync_directory
 
 HEADER = re.compile(r"^\s*(\[\[?)\s*([A-Za-z0-9_.\-]+)\s*\]\]?")
 BACKUP = ".before-teach"
@@ -68,7 +69,7 @@ def write(path: Path, changes: Sequence[Change]) -> Path:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
-    _sync(path.parent)
+    sync_directory(path.parent)
     return backup
 
 
@@ -90,11 +91,3 @@ def _durable(path: Path, data: bytes, like: Path) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

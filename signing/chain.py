@@ -149,6 +149,11 @@ def _signature(line: str) -> tuple[bytes, bytes]:
     return made[:KEY_ID_BYTES], made[KEY_ID_BYTES:]
 
 
+def note_digest(written: str) -> bytes:
+    """Return what is extended into the NV index for a note."""
+    return hashlib.sha256(written.encode()).digest()
+
+
 def fold(before: bytes, digest: bytes) -> bytes:
     """Return what an NV index of type EXTEND holds after `digest` was extended into it (TPM 2.0 part 3, 31.12)."""
     return hashlib.sha256(before + digest).digest()

@@ -4,7 +4,6 @@ A head is made when a batch opens or closes, when the recorder starts or stops, 
 At the first four, and once an hour, its note is extended into the TPM's NV index, which wears out.
 """
 
-import hashlib
 import queue
 import threading
 import time
@@ -171,7 +170,7 @@ class Heads:
 
     def _extend(self, task: _Anchor) -> Anchored:
         try:
-            self._key.anchor(hashlib.sha256(task.note.encode()).digest())
+            self._key.anchor(chain.note_digest(task.note))
         except Exception as error:  # as in _sign
             return Anchored(task.size, _one_line(error))
         return Anchored(task.size)

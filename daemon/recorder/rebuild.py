@@ -1,6 +1,5 @@
 """Builds a ledger again from its entries alone, as an archive holds them (docs/interfaces/records-v1.md)."""
 
-import os
 from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
@@ -12,6 +11,7 @@ from daemon.recorder.rows import Received
 from daemon.recorder.schema import LedgerError
 from daemon.records import Genesis, decode_body
 from signing.chain import parse_note
+from signing.durable import sync_directory
 
 GROUP = 2048
 
@@ -68,8 +68,4 @@ def _compare(ledger: Ledger, number: int, chain: bytes) -> None:
 def _settled(path: Path) -> None:
     """The lock file is of no use to anybody, the folder's entry is durable."""
     path.with_suffix(".lock").unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_directory(path.parent)

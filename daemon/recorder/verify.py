@@ -4,7 +4,6 @@ Used at every start of the recorder over the newest entries (a line does not run
 by `linewarden audit verify` over all of them. Reads only. The first thing that is wrong is raised, by name.
 """
 
-import hashlib
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -145,7 +144,7 @@ def anchored_value(heads: Iterable[StoredCheckpoint], base: Base = BEGINNING) ->
     first, value = base
     for head in heads:
         if head.anchored and head.size > first:
-            value = chain.fold(value, hashlib.sha256(head.note.encode()).digest())
+            value = chain.fold(value, chain.note_digest(head.note))
     return value
 
 
@@ -159,7 +158,7 @@ def unmarked_anchor(heads: Sequence[StoredCheckpoint], value: bytes, base: Base 
         return 0
     last = max((head.size for head in heads if head.anchored), default=base[0])
     for head in heads:
-        if head.size > last and chain.fold(known, hashlib.sha256(head.note.encode()).digest()) == value:
+        if head.size > last and chain.fold(known, chain.note_digest(head.note)) == value:
             return head.size
     return None
 

@@ -53,6 +53,14 @@ def opened_for(box, times):
     until(lambda: [what for (what,) in audit(box, "what")].count("trail-open") == times, "the recorder is not back")
 
 
+def over_tpm(folder, tcti):
+    """A recorder in a new folder whose key is in a TPM."""
+    folder.mkdir()
+    box = RecorderProcess(folder)
+    box.station.write_text(box.station.read_text().replace('"development"', f'"tpm"\ntpm = "{tcti}"'))
+    return box
+
+
 def is_whole(folder):
     with ledger_file.reading(folder / "ledger.sqlite") as db:
         found = verify.verify_trail(db, known_keys(folder), ORIGIN)
@@ -138,9 +146,7 @@ def test_heads_are_anchored_in_the_tpm_and_a_ledger_that_was_put_back_is_refused
     """21 CFR 11.10(a), (e): an older copy of the whole state folder verifies in itself; the TPM remembers."""
     with software_tpm(tmp_path / "tpm") as tpm:
         folder = tmp_path / "box"
-        folder.mkdir()
-        box = RecorderProcess(folder)
-        box.station.write_text(box.station.read_text().replace('"development"', f'"tpm"\ntpm = "{tpm.tcti}"'))
+        box = over_tpm(folder, tpm.tcti)
         box.start()
         with closing(open_batch(box)):
             inspect(box, 1, 5)
@@ -176,9 +182,7 @@ def test_killed_at_any_moment_of_signing_the_recorder_starts_again_over_its_tpm(
     random = Random(seed)
     with software_tpm_at_sockets(tmp_path / "tpm") as tpm:
         folder = tmp_path / "box"
-        folder.mkdir()
-        box = RecorderProcess(folder)
-        box.station.write_text(box.station.read_text().replace('"development"', f'"tpm"\ntpm = "{tpm.tcti}"'))
+        box = over_tpm(folder, tpm.tcti)
         for _ in range(8):
             box.start()
             with talking(box.socket, "cli"):
@@ -196,9 +200,7 @@ def test_killed_at_any_moment_of_signing_the_recorder_starts_again_over_its_tpm(
 def test_restored_records_begin_the_anchor_anew_only_with_a_name_and_a_reason(tmp_path):
     with software_tpm_at_sockets(tmp_path / "tpm") as tpm:
         folder = tmp_path / "box"
-        folder.mkdir()
-        box = RecorderProcess(folder)
-        box.station.write_text(box.station.read_text().replace('"development"', f'"tpm"\ntpm = "{tpm.tcti}"'))
+        box = over_tpm(folder, tpm.tcti)
         box.start()
         with closing(open_batch(box)):
             inspect(box, 1, 5)
