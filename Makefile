@@ -6,14 +6,14 @@ MAKEFLAGS += --no-print-directory
 
 PYTHON := .venv/bin/python
 STAMPS := build/stamps
-PACKAGES := daemon drivers engines provisioning signing
+PACKAGES := daemon drivers engines fleet provisioning signing
 SOURCES := $(PACKAGES) tests demo
 
 UNITS ?= 300
 RATE ?= 600
 ARGS ?=
 
-.PHONY: help setup run test check bench soak fuzz storm campaign campaign-processes mutants exhaustive powercuts plc compliance train-demo clean
+.PHONY: help setup run test check bench soak fuzz storm campaign campaign-processes mutants exhaustive powercuts attacks plc compliance train-demo clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,8 @@ bench: setup ## measure latency, rates, ledger and bare spine (10 min); tables h
 	@PYTHONPATH=.:tests/unit $(PYTHON) tests/bench/bench_trail.py
 	@PYTHONPATH=. $(PYTHON) tests/bench/bench_trace.py
 	@PYTHONPATH=. $(PYTHON) tests/bench/bench_replay.py
+	@PYTHONPATH=. $(PYTHON) tests/bench/bench_verify.py
+	@PYTHONPATH=. $(PYTHON) tests/bench/bench_tuf.py
 
 soak: setup ## inspect for half an hour and see that nothing grows (ARGS="--minutes 5"); JSON in build/soak.json
 	@$(PYTHON) tests/bench/soak.py $(ARGS)
@@ -65,6 +67,9 @@ exhaustive: setup ## every interleaving of a small line, deeper than in the test
 
 powercuts: setup ## cut the power before any call, leave the disk in any state (ARGS="--cuts 200 --seed 7"); JSON in build/powercuts.json
 	@PYTHONPATH=. $(PYTHON) tests/proof/power_main.py $(ARGS)
+
+attacks: setup ## play every known attack on bundles, recipes and updates; the table says what refused it (ARGS="--json FILE")
+	@PYTHONPATH=. $(PYTHON) tests/proof/attacks_main.py $(ARGS)
 
 plc: .venv/stamp ## write what drivers/plc and the gate's vectors derive from the map and drivers/gate
 	@$(PYTHON) -m scripts.plc_export
@@ -95,9 +100,9 @@ $(STAMPS)/board: drivers/board/board_core.c drivers/board/board_core.h drivers/b
 	@$(MAKE) -s -C drivers/board
 	@touch $@
 
-var/demo/stamp: $(wildcard demo/*.onnx demo/spec.toml demo/score.json demo/build_bundle.py) .venv/stamp
+var/demo/stamp: $(wildcard demo/*.onnx demo/*.py demo/spec.toml demo/score.json fleet/*.py) .venv/stamp
 	@$(PYTHON) -m demo.build_bundle var/demo
 	@touch $@
 
 clean: ## remove everything that was built or run here (.venv, build, var)
-	@rm -rf .venv .venv-train build var drivers/sim/simline/build drivers/board/build *.egg-info
+	@rm -rf .venv .venv-train .venv-peers build var drivers/sim/simline/build drivers/board/build *.egg-info

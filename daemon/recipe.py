@@ -1,4 +1,4 @@
-"""The recipe: what a product's units must look like, format 0 (docs/interfaces/bundle-format-0.md).
+"""The recipe: what a product's units must look like, format 1 (docs/interfaces/recipe-format-1.md).
 
 A recipe is read from a `VerifiedRecipe` only, and used only after `admit` found that it fits bundle and station.
 """
@@ -9,8 +9,18 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from daemon.units import Channel, StopRules, ViewKey
-from signing.manifest import BundleManifest, Name, Sha256Hex, Share, Text, Version, Word, strict_json
-from signing.verify import RECIPE_DOCUMENT, VerifiedBundle, VerifiedRecipe
+from signing.manifest import (
+    RECIPE_DOCUMENT,
+    BundleManifest,
+    Name,
+    Sentence,
+    Sha256Hex,
+    Share,
+    Version,
+    Word,
+    strict_json,
+)
+from signing.verify import VerifiedBundle, VerifiedRecipe
 
 LATEST_MS = 120.0
 
@@ -22,15 +32,24 @@ class RecipeRefused(Exception):
     """The recipe is signed and still cannot be used here; the text says why and what to do."""
 
 
-class Limit(Struct, frozen=True, forbid_unknown_fields=True):
-    """Scores of one class in one view: below `accept_below` good, from `reject_from` on a defect, between doubtful.
+class Evidence(Struct, frozen=True, forbid_unknown_fields=True):
+    """What two limits rest on: the set of units, how many of the class were in it, what was shown, who answers for it.
 
-    `evidence` names the validation record the two numbers come from.
+    `bound` is the upper 95 % confidence bound of the share of defective units that would be accepted, 0 to 1.
     """
+
+    set_id: Sentence
+    n: Annotated[int, Meta(ge=1)]
+    bound: Share
+    owner: Sentence
+
+
+class Limit(Struct, frozen=True, forbid_unknown_fields=True):
+    """Scores of one class in one view: below `accept_below` good, from `reject_from` on a defect, between doubtful."""
 
     accept_below: Threshold
     reject_from: Threshold
-    evidence: Annotated[str, Meta(min_length=1, max_length=400)]
+    evidence: Evidence
 
 
 class RecipeView(Struct, frozen=True, forbid_unknown_fields=True):
@@ -50,16 +69,17 @@ class RecipeView(Struct, frozen=True, forbid_unknown_fields=True):
 class Recipe(Struct, frozen=True, forbid_unknown_fields=True, tag_field="document", tag="recipe"):
     """The content of `recipe.json`.
 
-    `bundle` is the sha256 (hex) of the bundle.json it was validated with. `window_ms` is W of the binding rule.
-    Of accepted units every `sampling_every`-th is taken as a sample (0 = none) and the images of a share
-    `evidence_share` are kept; images of units that are not accepted are always kept. `stops`: rows of
-    equal results at which the line stops.
+    `container` is what the product is filled into: "2R vial". `bundle` is the sha256 (hex) of the bundle.json it was
+    validated with. `window_ms` is W of the binding rule. Of accepted units every `sampling_every`-th is taken as a
+    sample (0 = none) and the images of a share `evidence_share` are kept; images of units that are not accepted are
+    always kept. `stops`: rows of equal results at which the line stops.
     """
 
-    format: Literal[0]
+    format: Literal[1]
     name: Name
     version: Version
-    product: Text
+    product: Sentence
+    container: Sentence
     bundle: Sha256Hex
     views: Annotated[tuple[RecipeView, ...], Meta(min_length=1, max_length=64)]
     channels: dict[Word, Literal["critical", "cosmetic"]]
@@ -79,7 +99,7 @@ def read_recipe(verified: VerifiedRecipe) -> Recipe:
     """Parse a recipe whose signatures hold.
 
     Raises:
-        DocumentInvalid: not acceptable in format 0.
+        DocumentInvalid: not acceptable in format 1.
         RecipeRefused: its numbers contradict each other.
     """
     recipe = strict_json(verified.raw, Recipe, RECIPE_DOCUMENT)
@@ -129,6 +149,8 @@ def _admit_view(recipe: Recipe, view: RecipeView, manifest: BundleManifest) -> N
     for defect in model.classes:
         if defect not in recipe.channels:
             raise _refusal(recipe, f"class '{defect}' has no channel")
+        if manifest.defects[defect].gravity == "critical" and recipe.channel_of(defect) is not Channel.CRITICAL:
+            raise _refusal(recipe, f"class '{defect}' is critical in the bundle and has another channel here")
 
 
 def _refusal(recipe: Recipe, text: str) -> RecipeRefused:

@@ -20,4 +20,4 @@ def load(bundle: VerifiedBundle, name: str) -> Engine:
         raise ModelRefused(
             f"bundle {bundle.manifest.name}: no model '{name}' (it holds {known}); choose another bundle"
         )
-    return OnnxRuntimeEngine(model, bundle.files[model.file], bundle.manifest.files[model.file].sha256)
+    return OnnxRuntimeEngine(model, bundle.files[model.file].bytes(), bundle.files[model.file].sha256)

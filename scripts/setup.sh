@@ -5,9 +5,12 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 VENV=.venv
+# A hawkBit DDI server for the tests, Apache-2, in a place of its own: it brings a web framework and telemetry.
+PEERS=.venv-peers
+HAWKBIT=goosebit==0.2.12
 # package : how its presence is seen
 NEEDED=(gcc make pkg-config libc6-dev libsystemd-dev)
-FOR_TESTS=(mbpoll libmodbus-dev strace swtpm libtss2-dev)
+FOR_TESTS=(mbpoll libmodbus-dev strace swtpm swtpm-tools libtss2-dev softhsm2)
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 fail() { say "$*"; exit 1; }
@@ -95,7 +98,17 @@ venv() {
         fail "pip could not install setuptools; is the package index reachable?"
     retry "$VENV/bin/python" -m pip install -qq --disable-pip-version-check -e '.[test]' ||
         fail "pip could not install linewarden; the lines above say why"
+    ln -sfn ../../scripts/linewarden-fleet "$VENV/bin/linewarden-fleet"
     tpm
+    peers "$python"
+}
+
+# What the tests talk to and nothing of ours imports.
+peers() {
+    "$PEERS/bin/python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null ||
+        { rm -rf "$PEERS"; "$1" -m venv "$PEERS"; } || fail "$1 -m venv failed; install python3-venv"
+    retry "$PEERS/bin/python" -m pip install -qq --disable-pip-version-check "$HAWKBIT" ||
+        say "pip could not install $HAWKBIT, its tests will be skipped; the lines above say why"
 }
 
 # The device key in a TPM compiles against the TPM2 software stack; without it everything else works.

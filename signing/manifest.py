@@ -1,19 +1,25 @@
-"""What `bundle.json` says, format 0 (docs/interfaces/bundle-format-0.md), and how a signed document is read.
+"""What `bundle.json` says, format 1 (docs/interfaces/bundle-format-1.md), and how a signed document is read.
 
 Strict: unknown fields, duplicate keys, NaN and trailing bytes are refused, so that a document means one thing only.
 """
 
 import json
+import math
+from collections.abc import Iterator
 from typing import Annotated, Literal, NoReturn, TypeVar
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 from signing.errors import DocumentInvalid
 
 BUNDLE_DOCUMENT = "bundle.json"
-MAX_FILE_BYTES = 64 * 1024 * 1024
-MAX_FILES = 64
+RECIPE_DOCUMENT = "recipe.json"
+SIGNATURES = "signatures"
+MAX_FILE_BYTES = 1 << 30
+MAX_FILES = 512
+MAX_MODELS = 64
+LONGEST_REASON = 300
 
 T = TypeVar("T")
 
@@ -21,7 +27,18 @@ Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}\Z")]
 Version = Annotated[str, Meta(pattern=r"^[0-9]{1,6}\.[0-9]{1,6}\.[0-9]{1,6}\Z")]
 Word = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,39}\Z")]
 Sha256Hex = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+Commit = Annotated[str, Meta(pattern=r"^(?:[0-9a-f]{40}|[0-9a-f]{64})\Z")]
 Text = Annotated[str, Meta(max_length=400)]
+# One line that any terminal shows as it is written: no control characters, nothing that turns the direction,
+# nothing invisible but the two joiners (U+200C, U+200D) without which some names cannot be written.
+SHOWN = (
+    r"[^\x00-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200e\u200f\u2028-\u202e"
+    r"\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ud800-\udfff\U000e0000-\U000e0fff]"
+)
+Line = Annotated[str, Meta(max_length=400, pattern=rf"^{SHOWN}*\Z")]
+Sentence = Annotated[str, Meta(min_length=1, max_length=400, pattern=rf"^{SHOWN}*\Z")]
+# Without spaces at its ends: a name is compared as it is written.
+PrintedName = Annotated[str, Meta(min_length=1, max_length=80, pattern=rf"^(?!\s){SHOWN}*(?<!\s)\Z")]
 Dimension = Annotated[int, Meta(ge=1, le=65536)]
 Share = Annotated[float, Meta(ge=0.0, le=1.0)]
 
@@ -73,24 +90,62 @@ class Model(Struct, frozen=True, forbid_unknown_fields=True):
     preprocessing: Preprocessing
 
 
-class Provenance(Struct, frozen=True, forbid_unknown_fields=True):
-    """Where the weights come from: training seed, digest of the training data, score on the held-out set."""
+class Defect(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a class stands for: how grave it is, and the words by which a person decides it."""
 
+    definition: Sentence
+    gravity: Literal["critical", "major", "minor"] = field(name="class")
+
+
+class GoldenCase(Struct, frozen=True, forbid_unknown_fields=True):
+    """One raw frame, a grey PNG of the bundle, and the scores `model` gives it."""
+
+    file: Name
+    model: Word
+    scores: Annotated[dict[Word, Share], Meta(min_length=1)]
+
+
+class Golden(Struct, frozen=True, forbid_unknown_fields=True):
+    """Known answers: a loaded engine must give every score within `tolerance` (engines.golden)."""
+
+    tolerance: Annotated[float, Meta(gt=0.0, le=0.1)]
+    cases: Annotated[tuple[GoldenCase, ...], Meta(min_length=1, max_length=MAX_FILES)]
+
+
+class Training(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the weights come from; enough to make them again."""
+
+    code_commit: Commit
     seed: int
-    data_sha256: Sha256Hex
-    score: dict[Word, float]
-    note: Text = ""
+    dataset_sha256: Sha256Hex
+    metrics: Annotated[dict[Word, float], Meta(min_length=1, max_length=64)]
+    environment: Annotated[dict[Name, Sentence], Meta(min_length=1, max_length=512)]
+
+
+class EvidenceReference(Struct, frozen=True, forbid_unknown_fields=True):
+    """A validation record that is kept elsewhere, by its digest."""
+
+    id: Sentence
+    sha256: Sha256Hex
+    what: Sentence
 
 
 class BundleManifest(Struct, frozen=True, forbid_unknown_fields=True, tag_field="document", tag="bundle"):
-    """The content of `bundle.json`. `models` is keyed by model name, `files` holds every other file but signatures."""
+    """The content of `bundle.json`. `models` is keyed by model name, `defects` by class.
 
-    format: Literal[0]
+    `files` holds every other file but the signatures; `sbom` is the name of the CycloneDX one among them.
+    """
+
+    format: Literal[1]
     name: Name
     version: Version
     files: Annotated[dict[Name, FileEntry], Meta(min_length=1, max_length=MAX_FILES)]
-    models: Annotated[dict[Word, Model], Meta(min_length=1, max_length=MAX_FILES)]
-    provenance: Provenance
+    models: Annotated[dict[Word, Model], Meta(min_length=1, max_length=MAX_MODELS)]
+    defects: Annotated[dict[Word, Defect], Meta(min_length=1)]
+    golden: Golden
+    training: Training
+    evidence: Annotated[tuple[EvidenceReference, ...], Meta(max_length=64)]
+    sbom: Name
 
 
 def strict_json(raw: bytes, shape: type[T], where: str) -> T:
@@ -102,11 +157,16 @@ def strict_json(raw: bytes, shape: type[T], where: str) -> T:
     Raises:
         DocumentInvalid: not JSON, a duplicate key, NaN, or anything `shape` does not allow.
     """
+    content: object = None
     try:
-        content = json.loads(raw.decode("utf-8"), object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
+        content = json.loads(
+            raw.decode("utf-8"), object_pairs_hook=_no_duplicates, parse_constant=_no_constant, parse_float=_finite
+        )
         return msgspec.convert(content, shape, strict=True)
     except (ValueError, RecursionError) as error:
-        reason = "nested too deep" if isinstance(error, RecursionError) else str(error).replace("\n", " ")
+        reason = "nested too deep" if isinstance(error, RecursionError) else _shown(error)
+        if isinstance(content, dict) and content.get("format") == 0:
+            raise DocumentInvalid(f"{where}: format 0 is no longer accepted: build it again in format 1") from error
         raise DocumentInvalid(f"{where}: {reason}; build the document again") from error
 
 
@@ -114,36 +174,69 @@ def read_bundle_manifest(raw: bytes, where: str) -> BundleManifest:
     """Read `bundle.json` whose signatures hold.
 
     Raises:
-        DocumentInvalid: see `strict_json`; also a model whose parts do not fit together.
+        DocumentInvalid: see `strict_json`; also a document whose parts do not fit together.
     """
     manifest = strict_json(raw, BundleManifest, where)
-    for name, model in manifest.models.items():
-        fault = _fault_of(model, manifest)
-        if fault:
-            raise DocumentInvalid(f"{where}: model '{name}': {fault}; build the bundle again")
+    for fault in _faults(manifest):
+        raise DocumentInvalid(f"{where}: {fault}; build the bundle again")
     return manifest
 
 
-def _fault_of(model: Model, manifest: BundleManifest) -> str:
+def _faults(manifest: BundleManifest) -> Iterator[str]:
+    for name in (BUNDLE_DOCUMENT, RECIPE_DOCUMENT, SIGNATURES):
+        if name in manifest.files:
+            yield f"file '{name}' has a name that is kept for the document and its signatures"
+    for name, model in manifest.models.items():
+        yield from (f"model '{name}': {fault}" for fault in _model_faults(model, manifest))
+    yield from _defect_faults(manifest)
+    for number, case in enumerate(manifest.golden.cases):
+        yield from (f"golden case {number}: {fault}" for fault in _case_faults(case, manifest))
+    for name in sorted(manifest.models.keys() - {case.model for case in manifest.golden.cases}):
+        yield f"model '{name}' has no golden case"
+    if manifest.sbom not in manifest.files:
+        yield f"sbom '{manifest.sbom}' is not listed under files"
+
+
+def _model_faults(model: Model, manifest: BundleManifest) -> Iterator[str]:
     pre = model.preprocessing
-    checks = (
-        (model.file in manifest.files, f"file '{model.file}' is not listed under files"),
-        (model.file.endswith(".onnx"), f"file '{model.file}' is not an .onnx file"),
-        (
-            model.input.dtype == "uint8" and model.input.shape == (1, 1, pre.height, pre.width),
-            f"input must be uint8 of shape [1, 1, {pre.height}, {pre.width}], as preprocessing makes it",
-        ),
-        (
-            model.output.dtype == "float32" and model.output.shape == (1, len(model.classes)),
-            f"output must be float32 of shape [1, {len(model.classes)}], one value per class",
-        ),
-        (len(set(model.classes)) == len(model.classes), "a class is named twice"),
-        (
-            pre.width <= pre.roi.width and pre.height <= pre.roi.height,
-            "preprocessing enlarges the region; area resize only reduces",
-        ),
-    )
-    return next((fault for holds, fault in checks if not holds), "")
+    if model.file not in manifest.files:
+        yield f"file '{model.file}' is not listed under files"
+    if not model.file.endswith(".onnx"):
+        yield f"file '{model.file}' is not an .onnx file"
+    if model.input.dtype != "uint8" or model.input.shape != (1, 1, pre.height, pre.width):
+        yield f"input must be uint8 of shape [1, 1, {pre.height}, {pre.width}], as preprocessing makes it"
+    if model.output.dtype != "float32" or model.output.shape != (1, len(model.classes)):
+        yield f"output must be float32 of shape [1, {len(model.classes)}], one value per class"
+    if len(set(model.classes)) != len(model.classes):
+        yield "a class is named twice"
+    if pre.width > pre.roi.width or pre.height > pre.roi.height:
+        yield "preprocessing enlarges the region; area resize only reduces"
+
+
+def _defect_faults(manifest: BundleManifest) -> Iterator[str]:
+    classes = {code for model in manifest.models.values() for code in model.classes}
+    for code in sorted(classes - manifest.defects.keys()):
+        yield f"class '{code}' is not described under defects"
+    for code in sorted(manifest.defects.keys() - classes):
+        yield f"defect '{code}' is a class of no model"
+
+
+def _case_faults(case: GoldenCase, manifest: BundleManifest) -> Iterator[str]:
+    model = manifest.models.get(case.model)
+    if model is None:
+        yield f"there is no model '{case.model}'"
+    elif set(case.scores) != set(model.classes):
+        odd = ", ".join(sorted(set(case.scores) ^ set(model.classes)))
+        yield f"scores and the model's classes differ in {odd}"
+    if case.file not in manifest.files:
+        yield f"file '{case.file}' is not listed under files"
+    if not case.file.endswith(".png"):
+        yield f"file '{case.file}' is not a .png file"
+
+
+def _shown(error: Exception) -> str:
+    """Return the text of an error in one line; what a stranger wrote into the document may be in it."""
+    return "".join(letter if letter.isprintable() else "?" for letter in str(error)[:LONGEST_REASON])
 
 
 def _no_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -157,3 +250,10 @@ def _no_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 def _no_constant(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not a number")
+
+
+def _finite(number: str) -> float:
+    value = float(number)
+    if not math.isfinite(value):
+        raise ValueError(f"{number[:40]} is not a number")
+    return value

@@ -1,5 +1,7 @@
 """The demo documents as `make setup` builds them: signed, admitted together, loadable, and the same again next time."""
 
+import json
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ from daemon.recipe import RecipeRefused, admit, read_recipe
 from daemon.units import ViewKey
 from demo.build_bundle import UNSCORED, build
 from engines.engine import allocate
+from engines.golden import check_golden
 from engines.heads import decode
 from engines.load import load
 from signing.errors import DevelopmentKeyRefused
@@ -48,15 +51,42 @@ def test_bundle_and_recipe_fit_each_other_and_run(demo: Path, suffix: str) -> No
         assert all(0.0 <= score <= 1.0 for score in scores.values())
 
 
+def digests(demo: Path) -> list[str]:
+    return [signed.digest for suffix in ("", "-other") for signed in pair(demo, suffix)]
+
+
+def test_the_golden_set_holds_here_and_covers_every_model(demo: Path) -> None:
+    bundle, _ = pair(demo)
+    assert check_golden(bundle) == []
+    cases = bundle.manifest.golden.cases
+    assert {case.model for case in cases} == set(bundle.manifest.models)
+    assert any(score > 0.5 for case in cases for score in case.scores.values())
+
+
+def test_the_sbom_names_what_is_installed(demo: Path) -> None:
+    bundle, _ = pair(demo)
+    sbom = json.loads(bundle.files[bundle.manifest.sbom].bytes())
+    listed = {part["name"]: part["version"] for part in sbom["components"]}
+    assert {name: listed[name] for name in ("onnx", "onnxruntime")} == {
+        name: version(name) for name in ("onnx", "onnxruntime")
+    }
+    assert list(listed) == sorted(listed)
+
+
+def test_the_two_people_are_named(demo: Path) -> None:
+    for signed in pair(demo):
+        assert [approval.printed_name for approval in signed.approvals] == ["Anna Berg", "Jonas Weber"]
+
+
 def test_the_pairs_do_not_mix(demo: Path) -> None:
     with pytest.raises(RecipeRefused, match="it is for bundle"):
         admit(read_recipe(pair(demo)[1]), pair(demo, "-other")[0], [ViewKey(name) for name in CAMERAS])
 
 
 def test_a_second_build_keeps_keys_and_digests(demo: Path) -> None:
-    before, keys = pair(demo), (demo / "trust" / "qa.pub.pem").read_bytes()
+    before, keys = digests(demo), (demo / "trust" / "trust.json").read_bytes()
     build(demo, UNSCORED)
-    assert (pair(demo), (demo / "trust" / "qa.pub.pem").read_bytes()) == (before, keys)
+    assert (digests(demo), (demo / "trust" / "trust.json").read_bytes()) == (before, keys)
     assert sorted(path.name for path in demo.iterdir()) == ["bundle", "bundle-other", "recipe", "recipe-other", "trust"]
 
 

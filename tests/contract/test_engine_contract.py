@@ -14,7 +14,7 @@ from engines.load import load
 from signing.keyring import load_trust
 from signing.sealed import open_directory
 from signing.verify import VerifiedBundle, verify
-from tests.vectors import bundle_0
+from tests.vectors import bundle_1
 
 BACKENDS: dict[str, Callable[[VerifiedBundle, str], Engine]] = {"onnxruntime": load}
 ROWS, COLUMNS = 24, 32
@@ -22,12 +22,12 @@ ROWS, COLUMNS = 24, 32
 
 def open_bundle(directory: Path) -> VerifiedBundle:
     with open_directory(directory) as fd:
-        return verify(fd, load_trust(bundle_0.ROOT / "trust", production=False))
+        return verify(fd, load_trust(bundle_1.ROOT / "trust", production=False))
 
 
 @pytest.fixture(scope="module")
 def bundle() -> VerifiedBundle:
-    return open_bundle(bundle_0.ROOT / "bundle")
+    return open_bundle(bundle_1.ROOT / "bundle")
 
 
 @pytest.fixture(params=BACKENDS)
@@ -131,9 +131,9 @@ def test_an_unknown_model_is_refused_by_name(bundle: VerifiedBundle, backend: st
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_graph_the_backend_cannot_run_is_refused_in_one_line(tmp_path: Path, backend: str) -> None:
-    proto = bundle_0.tiny_model()
+    proto = bundle_1.tiny_model()
     proto.graph.node[5].input[0] = "nowhere"
-    bundle_0.make_bundle(tmp_path / "bundle", proto.SerializeToString())
+    bundle_1.make_bundle(tmp_path / "bundle", proto.SerializeToString())
     with pytest.raises(ModelRefused) as caught:
         BACKENDS[backend](open_bundle(tmp_path / "bundle"), "side")
     assert "tiny.onnx" in str(caught.value)

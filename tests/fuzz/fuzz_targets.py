@@ -5,6 +5,7 @@ promise that it checks itself. Used by `make fuzz` (atheris, coverage-guided) an
 the kept corpus and seeded mutations of it in every `make test`.
 """
 
+import contextlib
 import struct
 import tempfile
 import zlib
@@ -18,6 +19,7 @@ from pymodbus.pdu.register_message import ReadHoldingRegistersRequest, WriteMult
 from daemon import config, wire
 from daemon.messages import Act, Hello
 from daemon.recipe import Recipe
+from daemon.uplink.ddi import Orchestrator, OrderError
 from drivers.board_mirror import Mirror
 from drivers.errors import DeviceLost
 from drivers.framings import RtuFraming, TcpFraming
@@ -41,12 +43,19 @@ from drivers.serial_frames import (
     unstuff,
 )
 from provisioning.simstation import Layout, station_text
+from signing.approval import read_approval
+from signing.dsse import open_model_signature
 from signing.errors import SigningError
+from signing.keyring import load_trust, read_trust
 from signing.manifest import BundleManifest, strict_json
+from signing.order import read_swap_order
+from signing.trust import Role
 
 MAP = load_map()
 ASKED = 10
 REGISTERS = list(range(1000, 1000 + ASKED))
+VECTORS = Path(__file__).parents[1] / "vectors" / "bundle-1"
+TRUST = load_trust(VECTORS / "trust", production=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +136,32 @@ def signed_document(kind: type, data: bytes) -> None:
         return
 
 
+def refused_or_read(read: Callable[[], object]) -> None:
+    with contextlib.suppress(SigningError):
+        read()
+
+
+class _Said:
+    """A server that answers one thing to everything."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def get(self, _url: str) -> bytes:
+        return self.data
+
+
+def orchestrator_answer(data: bytes) -> None:
+    """A hawkBit server answers a poll, and then the question what its order names."""
+    server = Orchestrator(_Said(data), "http://127.0.0.1", "DEFAULT", "d")
+    for ask in (server.poll, lambda: server.wish(1)):
+        try:
+            ask()
+        except OrderError as error:
+            if "\n" in str(error):
+                raise AssertionError(f"more than one line: {error}") from error
+
+
 def gpio_records(data: bytes) -> None:
     try:
         list(Reader().feed(data))
@@ -196,6 +231,14 @@ TARGETS: dict[str, Target] = {
             msgspec.msgpack.encode({"type": "judged", "unit": [1, 0, 7]}),
         ),
     ),
+    "orchestrator-answer": Target(
+        orchestrator_answer,
+        (
+            b'{"config":{"polling":{"sleep":"00:01:00"}},"_links":{"deploymentBase":{"href":'
+            b'"http://127.0.0.1/DEFAULT/controller/v1/d/deploymentBase/7"}}}',
+            b'{"deployment":{"chunks":[{"artifacts":[{"filename":"bundle-%b.recipe-%b"}]}]}}' % (b"a" * 64, b"b" * 64),
+        ),
+    ),
     "gpio-records": Target(gpio_records, (RECORD.pack(3, 1, 0, 1, 10**9) + RECORD.pack(4, 0, 0, 2, 10**9),)),
     "host-write": Target(
         host_write,
@@ -206,5 +249,18 @@ TARGETS: dict[str, Target] = {
     ),
     "station-file": Target(station_file, (STATION, b"name = 1", b"[wiring]\nkind = 'diverter'\n")),
     "bundle-manifest": Target(lambda data: signed_document(BundleManifest, data), (b'{"format":0,"format":1}', b"{}")),
+    "model-signature": Target(
+        lambda data: refused_or_read(lambda: open_model_signature(data, Role.QA, TRUST, "qa.sig")),
+        ((VECTORS / "bundle" / "signatures" / "qa.sig").read_bytes(),),
+    ),
+    "approval": Target(
+        lambda data: refused_or_read(lambda: read_approval(data, Role.QA, TRUST, ("bundle.json", ""), "qa.approval")),
+        ((VECTORS / "bundle" / "signatures" / "qa.approval").read_bytes(),),
+    ),
+    "swap-order": Target(lambda data: refused_or_read(lambda: read_swap_order(data, TRUST)), (b"{}",)),
+    "trust": Target(
+        lambda data: refused_or_read(lambda: read_trust(data, "trust.json", production=False)),
+        ((VECTORS / "trust" / "trust.json").read_bytes(),),
+    ),
     "recipe": Target(lambda data: signed_document(Recipe, data), (b'{"document":"recipe","format":0}', b"[]")),
 }

@@ -2,13 +2,19 @@
 
 import hashlib
 import shutil
+from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
+from ledger_rows import NOW, OPENING
+from test_sublots import LOT, told
 
 from daemon import config
 from daemon.config import ConfigError
 from daemon.documents import documents_of
+from daemon.ledger_file import LEDGER
+from daemon.recorder.ledger import Ledger
 from drivers.registers import load_map
 from provisioning import places
 from provisioning.simstation import Layout, demo_documents, station_text
@@ -40,7 +46,26 @@ def test_models_and_signatures_go_with_them(station):
     found = documents_of(station)
     models = {sha256(path) for path in (station.parent / "bundle").glob("*.onnx")}
     signatures = {sha256(path) for path in station.parent.rglob("signatures/*")}
-    assert models and len(signatures) == 4 and models | signatures <= set(found)
+    assert models and len(signatures) == 8 and models | signatures <= set(found)
+
+
+@pytest.mark.clause("21 CFR 211.188", "ALCOA+ original")
+def test_what_a_swap_brought_goes_with_them_while_the_store_has_it(station, tmp_path):
+    other, state = demo_documents(), tmp_path / "state"
+    state.mkdir()
+    bundle, recipe = sha256(other.other_bundle / "bundle.json"), sha256(other.other_recipe / "recipe.json")
+    assert not {bundle, recipe} & set(documents_of(station, state))
+    with closing(Ledger(state / LEDGER)) as ledger:
+        ledger.open_batch(OPENING, NOW)
+        lot = msgspec.structs.replace(LOT, bundle=bundle, recipe=recipe)
+        ledger.begin_sublot(lot, NOW, told(lot))
+    assert not {bundle, recipe} & set(documents_of(station, state))
+    for kind, digest, folder in (("bundles", bundle, other.other_bundle), ("recipes", recipe, other.other_recipe)):
+        (state / "store" / kind).mkdir(parents=True)
+        (state / "store" / kind / digest).symlink_to(folder)
+    found = documents_of(station, state)
+    models = {sha256(path) for path in other.other_bundle.glob("*.onnx")}
+    assert {bundle, recipe, *models} <= set(found) and set(documents_of(station)) <= set(found)
 
 
 @pytest.mark.parametrize("missing", ["recipe/recipe.json", "bundle/bundle.json", "bundle/body.onnx"])

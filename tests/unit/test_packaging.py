@@ -14,7 +14,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 TOPS = {"daemon", "drivers", "engines", "provisioning", "signing"}
 BANNED = {"python-daemon", "daemon"}
-SOURCES = ("setup.cfg", "pyproject.toml", "README.md", "docs", "systemd", *sorted(TOPS))
+PUBLISHERS = "fleet"
+SOURCES = ("setup.cfg", "pyproject.toml", "README.md", "docs", "systemd", PUBLISHERS, *sorted(TOPS))
 
 
 def _setup() -> configparser.ConfigParser:
@@ -66,6 +67,13 @@ def test_the_wheel_holds_the_five_packages_and_every_module_of_the_tree(wheel: s
     expected = {name for name in tree if f"{name.rpartition('/')[0]}/" in packaged}
     assert _modules(wheel) == expected
     assert {name.split("/")[0] for name in wheel if ".d" not in name.split("/")[0]} == TOPS
+
+
+@pytest.mark.clause("IEC 62443-4-2 CR 3.4")
+def test_what_signs_is_not_in_the_device_wheel(wheel: set[str]) -> None:
+    """Its source lies beside the others when the wheel is built, and stays out."""
+    assert (ROOT / PUBLISHERS / "signatures.py").exists()
+    assert [name for name in wheel if PUBLISHERS in name.split("/") or "pkcs11" in name.lower()] == []
 
 
 def test_the_wheel_carries_interfaces_and_unit_files(wheel: set[str]) -> None:

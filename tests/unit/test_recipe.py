@@ -14,39 +14,46 @@ from signing.keyring import load_trust
 from signing.sealed import open_directory
 from signing.trust import Trust
 from signing.verify import VerifiedBundle, verify, verify_recipe
-from tests.vectors import bundle_0
+from tests.vectors import bundle_1
+
+EVIDENCE = {"set_id": "V-1", "n": 100, "bound": 0.03, "owner": "Anna Berg"}
 
 
 @pytest.fixture(scope="module")
 def trust() -> Trust:
-    return load_trust(bundle_0.ROOT / "trust", production=False)
+    return load_trust(bundle_1.ROOT / "trust", production=False)
 
 
 @pytest.fixture(scope="module")
 def bundle(trust: Trust) -> VerifiedBundle:
-    with open_directory(bundle_0.ROOT / "bundle") as fd:
+    with open_directory(bundle_1.ROOT / "bundle") as fd:
         return verify(fd, trust)
 
 
 def recipe(tmp_path: Path, trust: Trust, bundle: VerifiedBundle, /, **changes: Any) -> Recipe:
-    bundle_0.make_recipe(tmp_path / "recipe", bundle.digest, **changes)
+    bundle_1.make_recipe(tmp_path / "recipe", bundle.digest, **changes)
     with open_directory(tmp_path / "recipe") as fd:
         return read_recipe(verify_recipe(fd, trust))
 
 
 def view(**changes: Any) -> dict[str, Any]:
-    return {**bundle_0.recipe_description("")["views"][0], **changes}
+    return {**bundle_1.recipe_description("")["views"][0], **changes}
 
 
 def limits(low: float, high: float, *names: str) -> dict[str, Any]:
-    return {name: {"accept_below": low, "reject_from": high, "evidence": "e"} for name in names}
+    return {name: {"accept_below": low, "reject_from": high, "evidence": EVIDENCE} for name in names}
+
+
+def without(key: str) -> dict[str, Any]:
+    less = {name: value for name, value in EVIDENCE.items() if name != key}
+    return limits(0.5, 0.5, "bright", "grey") | {"grey": {"accept_below": 0.5, "reject_from": 0.5, "evidence": less}}
 
 
 def test_a_fitting_recipe_is_admitted(tmp_path: Path, trust: Trust, bundle: VerifiedBundle) -> None:
     read = recipe(tmp_path, trust, bundle)
     admit(read, bundle, [ViewKey("side")])
     rules = rules_of(read)
-    assert rules.limits == {ViewKey("side"): {name: Limit(0.4, 0.6) for name in bundle_0.CLASSES}}
+    assert rules.limits == {ViewKey("side"): {name: Limit(0.4, 0.6) for name in bundle_1.CLASSES}}
     assert rules.channels == {"bright": Channel.CRITICAL, "grey": Channel.COSMETIC}
 
 
@@ -62,9 +69,16 @@ def test_a_fitting_recipe_is_admitted(tmp_path: Path, trust: Trust, bundle: Veri
         ({"views": [view(limits=limits(0.0, 0.5, "bright", "grey"))]}, "accept_below"),
         ({"views": [view(limits=limits(0.5, 1.0, "bright", "grey"))]}, "reject_from"),
         ({"views": [view(limits=limits(0.5, 0.5, "bright", "grey") | {"grey": {"accept_below": 0.5}})]}, "missing"),
+        ({"views": [view(limits=without("set_id"))]}, "missing required field `set_id`"),
+        ({"views": [view(limits=without("n"))]}, "missing required field `n`"),
+        ({"views": [view(limits=without("bound"))]}, "missing required field `bound`"),
+        ({"views": [view(limits=without("owner"))]}, "missing required field `owner`"),
+        ({"container": ""}, "$.container"),
+        ({"format": 0}, "format 0 is no longer accepted"),
+        ({"format": 2}, "format"),
     ],
 )
-def test_what_format_0_does_not_know_is_refused(
+def test_what_format_1_does_not_know_is_refused(
     tmp_path: Path, trust: Trust, bundle: VerifiedBundle, changes: dict[str, Any], shown: str
 ) -> None:
     with pytest.raises(DocumentInvalid) as caught:
@@ -85,6 +99,7 @@ def test_what_format_0_does_not_know_is_refused(
         ({"views": [view(limits=limits(0.5, 0.5, "bright"))]}, "differ in grey"),
         ({"views": [view(limits=limits(0.5, 0.5, "bright", "grey", "more"))]}, "differ in more"),
         ({"channels": {"bright": "critical"}}, "class 'grey' has no channel"),
+        ({"channels": {"bright": "cosmetic", "grey": "cosmetic"}}, "class 'bright' is critical in the bundle"),
         ({"views": [view(region=1)]}, "region 1"),
         ({"views": [view(), view(shot=1, model="other")]}, "two models"),
         ({"views": [view(), view(shot=1)]}, "shot 1 of camera 'side' is one that the recipe asks for"),

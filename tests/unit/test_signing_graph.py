@@ -12,13 +12,13 @@ from signing.keyring import load_trust
 from signing.manifest import Model
 from signing.sealed import open_directory
 from signing.verify import verify
-from tests.vectors import bundle_0
+from tests.vectors import bundle_1
 
 
 @pytest.fixture(scope="module")
 def model() -> Model:
-    with open_directory(bundle_0.ROOT / "bundle") as fd:
-        return verify(fd, load_trust(bundle_0.ROOT / "trust", production=False)).manifest.models["side"]
+    with open_directory(bundle_1.ROOT / "bundle") as fd:
+        return verify(fd, load_trust(bundle_1.ROOT / "trust", production=False)).manifest.models["side"]
 
 
 def _external(tensor: TensorProto) -> TensorProto:
@@ -120,7 +120,7 @@ REFUSED: dict[str, tuple[Callable[[onnx.ModelProto], object], str]] = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_refused_graphs(model: Model, name: str) -> None:
     change, text = REFUSED[name]
-    proto = bundle_0.tiny_model()
+    proto = bundle_1.tiny_model()
     change(proto)
     with pytest.raises(GraphRefused) as caught:
         check_graph(proto.SerializeToString(), model)
@@ -136,4 +136,4 @@ def test_what_is_no_model_is_refused(model: Model, raw: bytes) -> None:
 
 
 def test_the_unchanged_graph_is_accepted(model: Model) -> None:
-    check_graph(bundle_0.tiny_model().SerializeToString(), model)
+    check_graph(bundle_1.tiny_model().SerializeToString(), model)

@@ -2,8 +2,10 @@
 
 import json
 import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,9 +21,10 @@ from signing.keyring import load_trust
 from signing.sealed import open_directory
 from signing.trust import Role, Trust
 from signing.verify import VerifiedBundle, verify, verify_recipe
-from tests.vectors import bundle_0
+from tests.vectors import bundle_1
 
-VECTORS = bundle_0.ROOT
+VECTORS = bundle_1.ROOT
+OLD = VECTORS.parent / "bundle-0"
 
 
 @pytest.fixture(scope="module")
@@ -35,38 +38,53 @@ def opened(directory: Path, trust: Trust) -> VerifiedBundle:
 
 
 def test_the_vectors_are_what_their_script_writes(tmp_path: Path) -> None:
-    bundle_0.write_all(tmp_path / "again")
+    bundle_1.write_all(tmp_path / "again")
     written = {path.relative_to(tmp_path / "again"): path.read_bytes() for path in (tmp_path / "again").rglob("*.*")}
     stored = {path.relative_to(VECTORS): path.read_bytes() for path in VECTORS.rglob("*.*")}
-    assert written == stored
+    assert {name for name in written.keys() | stored.keys() if written.get(name) != stored.get(name)} == set()
 
 
 def test_a_whole_bundle_is_given_back_with_the_bytes_that_were_checked(trust: Trust) -> None:
     bundle = opened(VECTORS / "bundle", trust)
-    assert bundle.digest == "9131f09d202dbecd9a38b20f972da2c23b9ffe9fee6214f2a88122b34376e8e3"
-    assert bundle.files == {"tiny.onnx": (VECTORS / "bundle" / "tiny.onnx").read_bytes()}
-    assert bundle.manifest.models["side"].classes == bundle_0.CLASSES
+    assert bundle.digest == "2bcbb980a352b51f20e5628b116fda376ff178eb173c0a55308e78ff9a954b43"
+    assert set(bundle.files) == {"tiny.onnx", "golden.png", "sbom.cdx.json"}
+    for name, file in bundle.files.items():
+        assert file.bytes() == bytes(file.view()) == (VECTORS / "bundle" / name).read_bytes()
+        assert (file.size, file.sha256) == (bundle.manifest.files[name].size, bundle.manifest.files[name].sha256)
+    assert bundle.manifest.models["side"].classes == bundle_1.CLASSES
     with pytest.raises(TypeError):
-        bundle.files["tiny.onnx"] = b""  # type: ignore[index]  # read-only is what is tested
+        bundle.files["tiny.onnx"] = bundle.files["golden.png"]  # type: ignore[index]  # read-only is what is tested
 
 
-def test_a_recipe_is_given_back_unparsed(trust: Trust) -> None:
+@pytest.mark.clause("21 CFR 11.50", "21 CFR 11.70")
+def test_both_people_are_given_back_with_what_they_said(trust: Trust) -> None:
     with open_directory(VECTORS / "recipe") as fd:
         recipe = verify_recipe(fd, trust)
     assert recipe.raw == (VECTORS / "recipe" / "recipe.json").read_bytes()
+    said = [(a.role, a.printed_name, a.meaning, a.utc, a.reason) for a in recipe.approvals]
+    assert said == [
+        (Role.QA, "Anna Berg", "approval", "2026-11-23T00:00:00Z", "vectors"),
+        (Role.RELEASE, "Jonas Weber", "release", "2026-11-23T00:00:00Z", "vectors"),
+    ]
+    assert opened(VECTORS / "bundle", trust).approvals == recipe.approvals
 
 
 @pytest.mark.clause("21 CFR 11.10(a)", "21 CFR 11.30", "IEC 62443-4-2 CR 3.4", "21 CFR 211.68(b)")
 @pytest.mark.parametrize(
     ("vector", "error", "text"),
     [
-        ("flipped-document", SignatureInvalid, "bundle.json: signatures/qa.sig is not a signature of these bytes"),
+        (
+            "flipped-document",
+            SignatureInvalid,
+            "signatures/qa.sig: it is over bundle.json 2bcbb980a352b51f..., this is",
+        ),
         ("flipped-graph", DigestMismatch, "tiny.onnx: sha256 is"),
         ("one-signature", DirectoryRefused, "signatures/release.sig: missing"),
-        ("same-key-twice", SignatureInvalid, "signatures/release.sig is not a signature"),
-        ("unknown-key", SignatureInvalid, "signatures/release.sig is not a signature"),
+        ("same-key-twice", SignatureInvalid, "signatures/release.sig: Anna Berg does not have role 'release'"),
+        ("unknown-key", SignatureInvalid, "signatures/release.sig: key 39cb75e4b9769cdc... is nobody's"),
         ("extra-file", DirectoryRefused, "'more.onnx': the signed document does not name this file"),
         ("external-data", GraphRefused, "tensor 'scale' keeps its data outside the file"),
+        ("format-0", DocumentInvalid, "bundle.json: format 0 is no longer accepted: build it again"),
     ],
 )
 def test_refused_vectors(trust: Trust, vector: str, error: type[SigningError], text: str) -> None:
@@ -75,6 +93,15 @@ def test_refused_vectors(trust: Trust, vector: str, error: type[SigningError], t
     assert text in str(caught.value)
     assert str(VECTORS / "refused" / vector) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_everything_of_format_0_is_refused(trust: Trust) -> None:
+    with pytest.raises(SigningError, match="format 0 is no longer accepted: build it again"):
+        opened(OLD / "bundle", trust)
+    with pytest.raises(SigningError, match="format 0 is no longer accepted"), open_directory(OLD / "recipe") as fd:
+        verify_recipe(fd, trust)
+    with pytest.raises(SigningError, match="format 0 is no longer accepted"):
+        load_trust(OLD / "trust", production=False)
 
 
 def _link(bundle: Path) -> None:
@@ -88,9 +115,22 @@ def _fifo(bundle: Path) -> None:
     os.mkfifo(bundle / "tiny.onnx")
 
 
+def _socket(bundle: Path) -> None:
+    (bundle / "tiny.onnx").unlink()
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(bundle / "tiny.onnx"))
+    listener.close()
+
+
 def _folder(bundle: Path) -> None:
     (bundle / "tiny.onnx").unlink()
     (bundle / "tiny.onnx").mkdir()
+
+
+def _git(bundle: Path) -> None:
+    """What the stock verifier does not look at."""
+    (bundle / ".git").mkdir()
+    (bundle / ".git" / "x.onnx").write_bytes((bundle / "tiny.onnx").read_bytes())
 
 
 def _linked_signatures(bundle: Path) -> None:
@@ -98,28 +138,59 @@ def _linked_signatures(bundle: Path) -> None:
     (bundle / "signatures").symlink_to(bundle.parent / "signatures")
 
 
-def _swapped_signatures(bundle: Path) -> None:
-    folder = bundle / "signatures"
-    (folder / "qa.sig").rename(folder / "third.sig")
-    (folder / "release.sig").rename(folder / "qa.sig")
-    (folder / "third.sig").rename(folder / "release.sig")
+def _swapped(kind: str) -> Callable[[Path], None]:
+    def swap(bundle: Path) -> None:
+        qa, release = (bundle / "signatures" / f"{role}.{kind}" for role in Role)
+        qa.rename(bundle.parent / "third")
+        release.rename(qa)
+        (bundle.parent / "third").rename(release)
+
+    return swap
+
+
+def _other_approval(bundle: Path) -> None:
+    """A good approval, of another document."""
+    recipe = bundle.parent / "recipe"
+    bundle_1.make_recipe(recipe, "0" * 64)
+    (recipe / "signatures" / "qa.approval").rename(bundle / "signatures" / "qa.approval")
+
+
+def _signatures(change: Callable[[Path], object]) -> Callable[[Path], object]:
+    return lambda bundle: change(bundle / "signatures")
 
 
 DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "link": (_link, "tiny.onnx: a link"),
     "fifo": (_fifo, "tiny.onnx: not a regular file"),
+    "socket": (_socket, "tiny.onnx: No such device"),
     "folder": (_folder, "tiny.onnx: not a regular file"),
     "missing": (lambda b: (b / "tiny.onnx").unlink(), "tiny.onnx: missing"),
-    "longer": (lambda b: (b / "tiny.onnx").write_bytes((b / "tiny.onnx").read_bytes() + b"x"), "at most 317"),
-    "shorter": (lambda b: (b / "tiny.onnx").write_bytes(b"x"), "1 bytes, bundle.json says 317"),
+    "longer": (
+        lambda b: (b / "tiny.onnx").write_bytes((b / "tiny.onnx").read_bytes() + b"x"),
+        "318 bytes, the document",
+    ),
+    "shorter": (lambda b: (b / "tiny.onnx").write_bytes(b"x"), "1 bytes, the document says 317"),
+    "hidden": (lambda b: (b / ".x.onnx").touch(), "'.x.onnx': the signed document does not name"),
+    "git": (_git, "'.git': the signed document does not name"),
+    "odd name": (lambda b: (b / "a\nb").touch(), r"'a\nb': the signed document does not name"),
     "no document": (lambda b: (b / "bundle.json").unlink(), "bundle.json: missing"),
     "huge document": (lambda b: (b / "bundle.json").write_bytes(b" " * 2_000_000), "at most 1048576 are allowed"),
-    "huge signature": (lambda b: (b / "signatures" / "qa.sig").write_bytes(b" " * 999), "at most 256 are allowed"),
-    "third signature": (lambda b: (b / "signatures" / "x.sig").write_bytes(b""), "signatures/'x.sig'"),
+    "huge signature": (_signatures(lambda s: (s / "qa.sig").write_bytes(b" " * 600_000)), "at most 524288 are allowed"),
+    "huge approval": (
+        _signatures(lambda s: (s / "qa.approval").write_bytes(b" " * 17_000)),
+        "at most 16384 are allowed",
+    ),
+    "third signature": (_signatures(lambda s: (s / "x.sig").touch()), "signatures/'x.sig'"),
+    "renamed signature": (_signatures(lambda s: (s / "qa.sig").rename(s / "QA.sig")), "signatures/'QA.sig'"),
+    "no approval": (_signatures(lambda s: (s / "release.approval").unlink()), "signatures/release.approval: missing"),
+    "approval of another": (_other_approval, "signatures/qa.approval: it approves recipe.json"),
+    "swapped approvals": (_swapped("approval"), "signatures/qa.approval: Jonas Weber does not have role 'qa'"),
+    "swapped signatures": (_swapped("sig"), "signatures/qa.sig: Jonas Weber does not have role 'qa'"),
+    "signature as approval": (_signatures(lambda s: (s / "qa.sig").replace(s / "qa.approval")), "qa.sig: missing"),
+    "empty signature": (_signatures(lambda s: (s / "qa.sig").write_bytes(b"")), "signatures/qa.sig: Expecting value"),
     "linked signatures": (_linked_signatures, "signatures: "),
-    "swapped signatures": (_swapped_signatures, "signatures/qa.sig is not a signature"),
-    "empty signature": (lambda b: (b / "signatures" / "qa.sig").write_bytes(b""), "signatures/qa.sig is not a"),
-    "crowd": (lambda b: [(b / f"f{i}").touch() for i in range(300)], "more than 256 entries"),
+    "no signatures": (lambda b: (b / "signatures").rename(b.parent / "s"), "signatures: missing"),
+    "crowd": (lambda b: [(b / f"f{i}").touch() for i in range(600)], "more than 576 entries"),
 }
 
 
@@ -127,7 +198,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
 @pytest.mark.parametrize("name", DAMAGES)
 def test_damaged_directories_are_refused(tmp_path: Path, trust: Trust, name: str) -> None:
     damage, text = DAMAGES[name]
-    bundle_0.make_bundle(tmp_path / "bundle")
+    bundle_1.make_bundle(tmp_path / "bundle")
     damage(tmp_path / "bundle")
     with pytest.raises(SigningError) as caught:
         opened(tmp_path / "bundle", trust)
@@ -138,11 +209,11 @@ def test_damaged_directories_are_refused(tmp_path: Path, trust: Trust, name: str
 @pytest.mark.clause("21 CFR 11.10(a)", "21 CFR 11.30", "21 CFR 11.70", "Annex 11 draft §13", "IEC 62443-4-2 CR 3.4")
 def test_every_single_flipped_byte_is_refused(tmp_path: Path, trust: Trust) -> None:
     bundle = tmp_path / "bundle"
-    bundle_0.make_bundle(bundle)
+    bundle_1.make_bundle(bundle)
     for path in sorted(bundle.rglob("*.*")):
         whole = path.read_bytes()
         for at in range(0, len(whole), max(1, len(whole) // 40)):
-            bundle_0.flip(path, at)
+            bundle_1.flip(path, at)
             with pytest.raises(SigningError):
                 opened(bundle, trust)
             path.write_bytes(whole)
@@ -152,7 +223,7 @@ def test_every_single_flipped_byte_is_refused(tmp_path: Path, trust: Trust) -> N
 def _signed_text(directory: Path, text: str) -> Path:
     directory.mkdir()
     (directory / "bundle.json").write_text(text)
-    bundle_0.put_signatures(directory, bundle_0.KEYS)
+    bundle_1.put_signatures(directory, bundle_1.KEYS)
     return directory
 
 
@@ -161,19 +232,59 @@ def _edited(**changes: object) -> str:
     return json.dumps({**document, **changes})
 
 
+def _less(*path: str) -> str:
+    document = json.loads((VECTORS / "bundle" / "bundle.json").read_text())
+    inner = document
+    for key in path[:-1]:
+        inner = inner[key]
+    del inner[path[-1]]
+    return json.dumps(document)
+
+
+ENTRY = {"sha256": "0" * 64, "size": 1}
+CASE: dict[str, Any] = {"file": "golden.png", "model": "side", "scores": {"bright": 0.4, "grey": 0.2}}
+GREY = {"class": "minor", "definition": "more light than usual"}
+
+
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
         (_edited(surprise=1), "unknown field `surprise`"),
-        (_edited(format=1), "format"),
+        (_edited(format=2), "format"),
         (_edited(document="recipe"), "recipe"),
         (_edited(name="../x"), "$.name"),
-        (_edited(files={"../tiny.onnx": {"sha256": "0" * 64, "size": 1}}), "$.files"),
-        (_edited(files={"tiny.onnx": {"sha256": "0" * 64, "size": 1 << 40}}), "size"),
-        (_edited(files={"a.onnx": {"sha256": "0" * 64, "size": 1}}), "file 'tiny.onnx' is not listed"),
+        (_edited(files={"../tiny.onnx": ENTRY}), "$.files"),
+        (_edited(files={"/etc/passwd": ENTRY}), "$.files"),
+        (_edited(files={"a/b.onnx": ENTRY}), "$.files"),
+        (_edited(files={".git": ENTRY}), "$.files"),
+        (_edited(files={"signatures": ENTRY}), "file 'signatures' has a name that is kept"),
+        (_edited(files={"bundle.json": ENTRY}), "file 'bundle.json' has a name that is kept"),
+        (_edited(files={"tiny.onnx": {"sha256": "0" * 64, "size": (1 << 30) + 1}}), "size"),
+        (_edited(files={f"{number}.bin": ENTRY for number in range(513)}), "$.files"),
+        (_edited(files={"a.onnx": ENTRY}), "file 'tiny.onnx' is not listed"),
         (_edited(version="1.0.0\n"), "version"),
-        ('{"format": 0, "format": 0}', "key 'format' occurs twice"),
-        (_edited(provenance={"seed": 1, "data_sha256": "0" * 64, "score": {"a": float("nan")}}), "NaN"),
+        ('{"format": 1, "format": 1}', "key 'format' occurs twice"),
+        (_edited(training={"metrics": {"a": float("nan")}}), "NaN"),
+        (_edited(golden={"tolerance": 1e400, "cases": []}), "Infinity"),
+        (_edited().replace('"seed": 7', '"seed": 1e999'), "1e999 is not a number"),
+        (_edited(defects={"grey": GREY}), "class 'bright' is not described under defects"),
+        (_edited(defects={"bright": GREY, "grey": GREY, "more": GREY}), "defect 'more' is a class of no model"),
+        (_edited(defects={"bright": GREY, "grey": {**GREY, "class": "odd"}}), "odd"),
+        (_edited(defects={"bright": GREY, "grey": {**GREY, "definition": ""}}), "definition"),
+        (_edited(golden={"tolerance": 0.001, "cases": []}), "$.golden.cases"),
+        (_edited(golden={"tolerance": 0.2, "cases": [CASE]}), "$.golden.tolerance"),
+        (_edited(golden={"tolerance": 0.1, "cases": [{**CASE, "file": "tiny.onnx"}]}), "is not a .png file"),
+        (_edited(golden={"tolerance": 0.1, "cases": [{**CASE, "file": "a.png"}]}), "file 'a.png' is not listed"),
+        (_edited(golden={"tolerance": 0.1, "cases": [{**CASE, "model": "top"}]}), "there is no model 'top'"),
+        (_edited(golden={"tolerance": 0.1, "cases": [{**CASE, "scores": {"bright": 0.4}}]}), "differ in grey"),
+        (_edited(evidence=[{"id": "V-1", "sha256": "0", "what": "x"}]), "$.evidence[0].sha256"),
+        (_edited(sbom="bom.json"), "sbom 'bom.json' is not listed"),
+        *((_less("training", key), f"missing required field `{key}`") for key in ("code_commit", "seed", "metrics")),
+        *((_less("training", key), f"missing required field `{key}`") for key in ("dataset_sha256", "environment")),
+        *(
+            (_less(key), f"missing required field `{key}`")
+            for key in ("training", "golden", "defects", "evidence", "sbom")
+        ),
         ("[" * 100_000, "nested too deep"),
         ("", "bundle.json: Expecting value"),
     ],
@@ -185,28 +296,49 @@ def test_signed_nonsense_is_refused(tmp_path: Path, trust: Trust, text: str, sho
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("sbom", "shown"),
+    [
+        (b"{}", "not a CycloneDX document"),
+        (b"[]", "Expected `object`"),
+        (b'{"bomFormat": "SPDX", "bomFormat": "CycloneDX"}', "occurs twice"),
+    ],
+)
+def test_an_sbom_that_is_none_is_refused(
+    tmp_path: Path, trust: Trust, sbom: bytes, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bundle_1, "SBOM", sbom)
+    bundle_1.make_bundle(tmp_path / "bundle")
+    with pytest.raises(DocumentInvalid, match=shown):
+        opened(tmp_path / "bundle", trust)
+
+
 @pytest.mark.clause("IEC 62443-4-2 CR 3.4")
 def test_the_document_is_not_parsed_before_its_signatures_hold(tmp_path: Path, trust: Trust) -> None:
     """Nonsense that nobody signed is refused for its signature, not for its content."""
     directory = _signed_text(tmp_path / "bundle", "not JSON")
-    bundle_0.put_signatures(directory, {Role.RELEASE: bundle_0.STRANGER})
+    bundle_1.put_signatures(directory, {Role.RELEASE: bundle_1.STRANGER})
     with pytest.raises(SignatureInvalid):
         opened(directory, trust)
 
 
 def test_a_signed_recipe_is_no_bundle(tmp_path: Path, trust: Trust) -> None:
-    bundle_0.make_recipe(tmp_path / "recipe", "0" * 64)
+    bundle_1.make_recipe(tmp_path / "recipe", "0" * 64)
     (tmp_path / "recipe" / "recipe.json").rename(tmp_path / "recipe" / "bundle.json")
-    with pytest.raises(DocumentInvalid):
+    with pytest.raises(SignatureInvalid, match="it does not cover bundle.json"):
         opened(tmp_path / "recipe", trust)
 
 
 def test_a_bundle_larger_than_the_device_loads_is_refused(tmp_path: Path, trust: Trust) -> None:
-    files = {f"{number}.onnx": {"sha256": "0" * 64, "size": 64 << 20} for number in range(5)}
-    directory = _signed_text(
-        tmp_path / "bundle", _edited(files={**files, "tiny.onnx": {"sha256": "0" * 64, "size": 1}})
-    )
-    for name in (*files, "tiny.onnx"):
-        (directory / name).touch()
+    document = json.loads((VECTORS / "bundle" / "bundle.json").read_text())
+    bundle = tmp_path / "bundle"
+    bundle.mkdir()
+    for name in (*document["files"], "a.bin", "b.bin"):
+        (bundle / name).touch()
+    empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    sizes = {"a.bin": 1 << 30, "b.bin": 1 << 30}
+    files = {name: {"sha256": empty, "size": sizes.get(name, 1)} for name in (*document["files"], *sizes)}
+    (bundle / "bundle.json").write_text(json.dumps({**document, "files": files}))
+    bundle_1.put_signatures(bundle, bundle_1.KEYS)
     with pytest.raises(DirectoryRefused, match="files add up to"):
-        opened(directory, trust)
+        opened(bundle, trust)

@@ -1,13 +1,20 @@
-"""Vectors of bundle and recipe format 0: `python -m tests.vectors.bundle_0` rewrites bundle-0/ without a diff.
+"""Vectors of bundle, recipe and trust format 1: `python -m tests.vectors.bundle_1` rewrites bundle-1/ without a diff.
 
 The keys come from numbers anybody can read here; they are development keys by their mark and good for nothing else.
 """
 
+import hashlib
 import json
 import shutil
+import struct
+import zlib
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import onnx
 from cryptography.hazmat.primitives.asymmetric.ec import (
     ECDSA,
@@ -16,22 +23,49 @@ from cryptography.hazmat.primitives.asymmetric.ec import (
     derive_private_key,
 )
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from onnx import TensorProto, helper
+from securesystemslib.signer import Key, SecretsHandler, Signature, Signer
 
-from signing.keyring import DEVELOPMENT_MARK
-from signing.publish import build_bundle, build_recipe, write_durably
+from fleet.building import build_bundle, document, trust_document
+from fleet.people import ssl_key
+from fleet.signatures import Words, approval, model_signature
+from signing.durable import write_durably
 from signing.trust import Role
 
-ROOT = Path(__file__).parent / "bundle-0"
+ROOT = Path(__file__).parent / "bundle-1"
 SIDE = 8
+ROWS, COLUMNS = 24, 32
 CLASSES = ("bright", "grey")
 KEYS = {
     Role.QA: derive_private_key(20_001, SECP256R1()),
     Role.RELEASE: derive_private_key(20_002, SECP256R1()),
 }
 STRANGER = derive_private_key(20_003, SECP256R1())
+NAMES = {Role.QA: "Anna Berg", Role.RELEASE: "Jonas Weber"}
+NOW = datetime(2026, 11, 23, 0, 0, 0, tzinfo=UTC)
+MEANING = {Role.QA: "approval", Role.RELEASE: "release"}
+SBOM = b'{"bomFormat": "CycloneDX", "specVersion": "1.5", "version": 1, "components": []}\n'
 _ALGORITHM = ECDSA(SHA256(), deterministic_signing=True)
+
+
+class NumberSigner(Signer):
+    """A signer whose signatures are the same every time."""
+
+    def __init__(self, private: EllipticCurvePrivateKey) -> None:
+        self._private = private
+
+    @property
+    def public_key(self) -> Key:
+        return ssl_key(self._private.public_key())
+
+    def sign(self, payload: bytes) -> Signature:
+        return Signature(self.public_key.keyid, self._private.sign(payload, _ALGORITHM).hex())
+
+    @classmethod
+    def from_priv_key_uri(
+        cls, priv_key_uri: str, public_key: Key, secrets_handler: SecretsHandler | None = None
+    ) -> "NumberSigner":
+        raise NotImplementedError
 
 
 def tiny_model() -> onnx.ModelProto:
@@ -63,6 +97,20 @@ def with_external_data() -> bytes:
     return model.SerializeToString(deterministic=True)
 
 
+def golden_png() -> bytes:
+    """A grey frame of 51 with one white 2 x 2 mark in the region of interest; not packed, so always the same."""
+    frame: npt.NDArray[np.uint8] = np.full((ROWS, COLUMNS), 51, np.uint8)
+    frame[11:13, 15:17] = 255
+    rows = b"".join(b"\0" + row.tobytes() for row in frame)
+    stored = b"\x78\x01\x01" + struct.pack("<HH", len(rows), len(rows) ^ 0xFFFF) + rows
+    packed = stored + struct.pack(">I", zlib.adler32(rows))
+    header = struct.pack(">IIBBBBB", COLUMNS, ROWS, 8, 0, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", packed), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
+    )
+
+
 def bundle_description() -> dict[str, Any]:
     """bundle.json without document, format and files: one model `side` on the middle of a 32 x 24 frame."""
     return {
@@ -83,17 +131,35 @@ def bundle_description() -> dict[str, Any]:
                 },
             }
         },
-        "provenance": {"seed": 7, "data_sha256": "0" * 64, "score": {"auroc": 1.0}},
+        "defects": {
+            "bright": {"class": "critical", "definition": "a pixel brighter than the glass"},
+            "grey": {"class": "minor", "definition": "more light than usual"},
+        },
+        "golden": {
+            "tolerance": 0.001,
+            "cases": [{"file": "golden.png", "model": "side", "scores": {"bright": 0.4, "grey": 0.2125}}],
+        },
+        "training": {
+            "code_commit": "0" * 40,
+            "seed": 7,
+            "dataset_sha256": "0" * 64,
+            "metrics": {"auroc": 1.0},
+            "environment": {"python": "3.11"},
+        },
+        "evidence": [{"id": "VAL-1", "sha256": "0" * 64, "what": "made up for the vectors"}],
+        "sbom": "sbom.cdx.json",
     }
 
 
 def recipe_description(bundle: str) -> dict[str, Any]:
     """recipe.json without document and format, for the bundle with this digest."""
-    limit = {"accept_below": 0.4, "reject_from": 0.6, "evidence": "made up for the vectors"}
+    evidence = {"set_id": "made up for the vectors", "n": 100, "bound": 0.03, "owner": "Anna Berg"}
+    limit = {"accept_below": 0.4, "reject_from": 0.6, "evidence": evidence}
     return {
         "name": "tiny-recipe",
         "version": "1.0.0",
         "product": "vector",
+        "container": "2R vial",
         "bundle": bundle,
         "views": [{"camera": "side", "model": "side", "limits": {name: limit for name in CLASSES}}],
         "channels": {"bright": "critical", "grey": "cosmetic"},
@@ -106,40 +172,45 @@ def recipe_description(bundle: str) -> dict[str, Any]:
     }
 
 
-def put_signatures(directory: Path, keys: dict[Role, EllipticCurvePrivateKey]) -> None:
-    """Sign the directory's document as each role with the given key; the same bytes every time."""
-    document = next(directory / name for name in ("bundle.json", "recipe.json") if (directory / name).exists())
+def put_signatures(
+    directory: Path, keys: Mapping[Role, EllipticCurvePrivateKey], names: Mapping[Role, str] | None = None
+) -> None:
+    """Sign whatever lies in the directory, good or not, as each role with the given key; the same bytes every time."""
+    files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in directory.iterdir() if path.is_file()}
+    signed_name = next(name for name in ("bundle.json", "recipe.json") if name in files)
     (directory / "signatures").mkdir(exist_ok=True)
     for role, key in keys.items():
-        write_durably(directory / "signatures" / f"{role}.sig", key.sign(document.read_bytes(), _ALGORITHM))
+        words, signer = Words((names or NAMES)[role], MEANING[role], "vectors"), NumberSigner(key)
+        signed = model_signature(directory.name, files, signer)
+        approved = approval((signed_name, files[signed_name]), role, signer, words, NOW)
+        write_durably(directory / "signatures" / f"{role}.sig", signed)
+        write_durably(directory / "signatures" / f"{role}.approval", approved)
 
 
-def make_trust(directory: Path, keys: dict[Role, EllipticCurvePrivateKey], *, development: bool = True) -> None:
+def make_trust(directory: Path, keys: Mapping[Role, EllipticCurvePrivateKey], *, development: bool = True) -> None:
     """Write a trust store with the public halves of `keys`; only development stores and keys carry the mark."""
     directory.mkdir(parents=True)
-    mark = f"{DEVELOPMENT_MARK}\n".encode() if development else b""
-    for role, key in keys.items():
-        pem = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-        write_durably(directory / f"{role}.pub.pem", mark + pem)
-    names = {str(role): [f"{role}.pub.pem"] for role in keys}
-    write_durably(
-        directory / "trust.json", json.dumps({"format": 0, "development": development, "keys": names}).encode()
-    )
+    people = [(NAMES[role], key.public_key()) for role, key in keys.items()]
+    roles = {role: (NAMES[role],) for role in keys}
+    write_durably(directory / "trust.json", trust_document(people, roles, development=development))
 
 
 def make_bundle(directory: Path, graph: bytes | None = None, /, **changes: Any) -> str:
     """Write and sign a bundle in `directory`; `changes` replace top-level fields. Returns its digest."""
     graph = tiny_model().SerializeToString(deterministic=True) if graph is None else graph
-    digest = build_bundle({**bundle_description(), **changes}, {"tiny.onnx": graph}, directory)
+    files: dict[str, bytes | Path] = {"tiny.onnx": graph, "golden.png": golden_png(), "sbom.cdx.json": SBOM}
+    digest = build_bundle({**bundle_description(), **changes}, files, directory)
     put_signatures(directory, KEYS)
     return digest
 
 
 def make_recipe(directory: Path, bundle: str, /, **changes: Any) -> str:
-    """Write and sign a recipe in `directory`; `changes` replace top-level fields. Returns its digest."""
-    digest = build_recipe({**recipe_description(bundle), **changes}, directory)
+    """Write and sign a recipe, acceptable or not; `changes` replace top-level fields. Returns its digest."""
+    raw = document({"document": "recipe", "format": 1, **recipe_description(bundle), **changes})
+    directory.mkdir(parents=True)
+    write_durably(directory / "recipe.json", raw)
     put_signatures(directory, KEYS)
-    return digest
+    return hashlib.sha256(raw).hexdigest()
 
 
 def flip(path: Path, at: int = -2) -> None:
@@ -160,10 +231,14 @@ def write_all(root: Path) -> None:
     flip(refused / "flipped-document" / "bundle.json")
     flip(refused / "flipped-graph" / "tiny.onnx")
     (refused / "one-signature" / "signatures" / "release.sig").unlink()
-    put_signatures(refused / "same-key-twice", {Role.RELEASE: KEYS[Role.QA]})
+    put_signatures(refused / "same-key-twice", {Role.RELEASE: KEYS[Role.QA]}, {Role.RELEASE: NAMES[Role.QA]})
     put_signatures(refused / "unknown-key", {Role.RELEASE: STRANGER})
     (refused / "extra-file" / "more.onnx").write_bytes(b"surplus")
     make_bundle(refused / "external-data", with_external_data())
+    shutil.copytree(root / "bundle", refused / "format-0")
+    old = refused / "format-0" / "bundle.json"
+    old.write_text(json.dumps({**json.loads(old.read_text()), "format": 0}))
+    put_signatures(refused / "format-0", KEYS)
 
 
 if __name__ == "__main__":
