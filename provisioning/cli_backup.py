@@ -71,7 +71,7 @@ def _restore(parsed: argparse.Namespace) -> int:
     console = Console()
     who = None if parsed.drill else Person(person(), ROLE, why(parsed.reason, console))
     with one_line():
-        store = _source(parsed)
+        store = source_of(parsed.source, _server(parsed), parsed.station)
         try:
             with progress(Console(stderr=True)) as step:
                 if who is None:
@@ -90,17 +90,22 @@ def _restore(parsed: argparse.Namespace) -> int:
     return DONE
 
 
-def _source(parsed: argparse.Namespace) -> Store:
-    station = _station(parsed.station)
-    if parsed.source:
-        return open_place(parsed.source, _server(parsed), station, writes=False)
+def source_of(named: str | None, server: Server, station_file: Path | None) -> Store:
+    """Open what is restored from: what is named, the station file's archive, or the newest backup here.
+
+    Raises:
+        ArchiveFailed, StoreError, ConfigError, PlaceError: there is none, or it cannot be opened.
+    """
+    station = _station(station_file)
+    if named:
+        return open_place(named, server, station, writes=False)
     archive = archive_of(station)
     if archive is not None and station is not None:
         return open_archive(archive, station, None, writes=False)
     made = sorted(backups().iterdir(), key=lambda path: path.stat().st_mtime) if backups().is_dir() else []
     if not made:
         raise ArchiveFailed(f"no archive in the station file and no backup in {backups()}: name a SOURCE")
-    return open_place(str(made[-1]), _server(parsed), station, writes=False)
+    return open_place(str(made[-1]), server, station, writes=False)
 
 
 def _station(named: Path | None) -> Path | None:

@@ -96,14 +96,14 @@ def drill(store: Store, step: Step, keys: Sequence[Path] = ()) -> Restored:
 
 
 def restore(store: Store, state: Path, step: Step, keys: Sequence[Path] = (), person: Person = NOBODY) -> Restored:
-    """Restore into a state folder that is not there yet, or empty; it appears whole or not at all.
+    """Restore into a state folder that is not there yet, or empty but for links; it appears whole or not at all.
 
     The recorder that starts over it puts `person` and his reason on record, and begins the TPM's anchor anew.
 
     Raises:
         ArchiveFailed: as `drill`, or the folder is in use.
     """
-    if state.exists() and (not state.is_dir() or any(state.iterdir())):
+    if state.exists() and (not state.is_dir() or any(not path.is_symlink() for path in state.iterdir())):
         raise ArchiveFailed(f"{state}: is not empty: records are restored into an empty folder only")
     if not state.parent.is_dir():
         raise ArchiveFailed(f"{state.parent}: is not a folder: make it first")
@@ -113,6 +113,7 @@ def restore(store: Store, state: Path, step: Step, keys: Sequence[Path] = (), pe
         said = (person.name, person.role, person.why)
         restored.write(staging / "state", restored.Restored(*said, found.head.size, store.name))
         _give_to_owner(staging / "state", state)
+        _move_links(state, staging / "state")
         os.sync()
         os.rename(staging / "state", state)
         sync_directory(state.parent)
@@ -149,6 +150,13 @@ def _give_to_owner(made: Path, state: Path) -> None:
         owner = state.stat()
         for path in (made, *made.rglob("*")):
             os.chown(path, owner.st_uid, owner.st_gid)
+
+
+def _move_links(state: Path, made: Path) -> None:
+    """Keep the links to the folders of process slots; systemd-tmpfiles makes again what a power cut loses here."""
+    for path in [*state.iterdir()] if state.exists() else []:
+        os.symlink(os.readlink(path), made / path.name)
+        path.unlink()
 
 
 def fetch(store: Store, folder: Path, step: Step) -> None:

@@ -7,31 +7,18 @@ Three kinds, named by `$.recorder.key` of the station file:
 A key file that cannot be read is never replaced by a new one: a new key would look like another device.
 """
 
-import os
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ec import (
-    ECDSA,
-    SECP256R1,
-    EllipticCurvePrivateKey,
-    generate_private_key,
-)
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-    load_pem_private_key,
-)
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from signing.chain import key_id
-from signing.durable import SECRET, write_durably
 from signing.errors import KeyFailed, KeyRefused
+from signing.key_file import development_key, load_key, read_key_file
 from signing.keyring import DEVELOPMENT_MARK
 from signing.public_key import public_key
 
@@ -40,11 +27,7 @@ Kind = Literal["tpm", "credential", "development"]
 DEVELOPMENT_FILE = "device-key.pem"
 CREDENTIAL = "audit-key"
 PROOF = b"linewarden: the device key answers\n"
-LARGEST_PEM = 16_384
-# Permission bits that a key file must not have; systemd itself gives a credential to the group: 0440.
-EXPOSED = 0o027
-
-_MARK = f"{DEVELOPMENT_MARK}\n".encode()
+MISSING = "put the key there, or set $.recorder.key"
 
 
 class DeviceKey(Protocol):
@@ -159,55 +142,17 @@ def _credential(folder: Path | None) -> PemKey:
             "recorder-credential.conf, or set $.recorder.key"
         )
     path = folder / CREDENTIAL
-    return _loaded("credential", path, _read(path))
+    raw = read_key_file(path, MISSING)
+    return _pem_key("credential", load_key(path, raw), development=DEVELOPMENT_MARK.encode() in raw)
 
 
 def _development(path: Path) -> PemKey:
-    try:
-        if not os.path.lexists(path):
-            _make(path)
-    except OSError as error:
-        raise KeyRefused(
-            f"{path}: a development key cannot be made: {error.strerror}; make the folder writable"
-        ) from error
-    raw = _read(path)
-    if not raw.startswith(_MARK):
-        raise KeyRefused(f"{path}: not a development key of this device; move it away if it is not needed")
-    return _loaded("development", path, raw)
+    return _pem_key("development", development_key(path, make=True, missing=MISSING), development=True)
 
 
-def _make(path: Path) -> None:
-    private = generate_private_key(SECP256R1())
-    pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    write_durably(path, _MARK + pem, SECRET)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            mode, raw = os.fstat(fd).st_mode, os.read(fd, LARGEST_PEM)
-        finally:
-            os.close(fd)
-    except OSError as error:
-        raise KeyRefused(f"{path}: {error.strerror}; put the key there, or set $.recorder.key") from error
-    if mode & EXPOSED:
-        raise KeyRefused(
-            f"{path}: mode {stat.S_IMODE(mode):04o} lets others at the key; make a new key with mode 0600, this one "
-            "may be known"
-        )
-    return raw
-
-
-def _loaded(kind: Kind, path: Path, raw: bytes) -> PemKey:
-    try:
-        private = load_pem_private_key(raw, password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise KeyRefused(f"{path}: not an unencrypted PEM private key; restore it from where it was made") from error
-    if not isinstance(private, EllipticCurvePrivateKey) or not isinstance(private.curve, SECP256R1):
-        raise KeyRefused(f"{path}: not an ECDSA P-256 key; make one with openssl ecparam -name prime256v1 -genkey")
+def _pem_key(kind: Kind, private: EllipticCurvePrivateKey, *, development: bool) -> PemKey:
     public = private.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return PemKey(kind, DEVELOPMENT_MARK.encode() in raw, public, key_id(public), private)
+    return PemKey(kind, development, public, key_id(public), private)
 
 
 def _check(key: DeviceKey, production: bool) -> None:

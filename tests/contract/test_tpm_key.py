@@ -17,6 +17,7 @@ from tests.contract.software_tpm import MISSING, SoftwareTpm, needs_tpm, softwar
 pytestmark = needs_tpm
 tss = pytest.importorskip("tpm2_pytss", reason=f"needs {' and '.join(MISSING)}")
 chip = pytest.importorskip("signing.tpm", reason=f"needs {' and '.join(MISSING)}")
+tpm_chip = pytest.importorskip("signing.tpm_chip", reason=f"needs {' and '.join(MISSING)}")
 OWNER = tss.ESYS_TR.OWNER
 SIGNING = "ecc256:ecdsa-sha256"
 KEY = tss.TPMA_OBJECT.USERWITHAUTH | tss.TPMA_OBJECT.SIGN_ENCRYPT | tss.TPMA_OBJECT.SENSITIVEDATAORIGIN
@@ -142,7 +143,7 @@ def test_another_programs_key_at_the_handle_is_refused(tpm: SoftwareTpm) -> None
 def test_a_key_at_the_handle_that_does_not_sign_for_us_is_refused(tpm: SoftwareTpm) -> None:
     locked = tss.TPM2B_SENSITIVE_CREATE(tss.TPMS_SENSITIVE_CREATE(userAuth=b"secret"))
     with _direct(tpm) as esapi:
-        primary, *_ = esapi.create_primary(locked, chip._key_template())
+        primary, *_ = esapi.create_primary(locked, tpm_chip.key_template(chip._UNIQUE))
         esapi.evict_control(OWNER, primary, chip.KEY_HANDLE)
         esapi.flush_context(primary)
     assert "the checkpoint is not signed" in _refusal(tpm.tcti)
@@ -179,7 +180,7 @@ def test_a_tpm_that_goes_away_is_one_line_and_another_opening_works(
 def test_a_replaced_key_is_seen_at_the_next_signature(tpm: SoftwareTpm) -> None:
     """Within one opening: the TPM signs with what lies at the handle, whatever lay there before."""
     with closing(_open(tpm.tcti)) as key:
-        esapi = key.esapi
+        esapi = key.chip.esapi
         esapi.evict_control(OWNER, esapi.tr_from_tpmpublic(chip.KEY_HANDLE), chip.KEY_HANDLE)
         template = tss.TPM2B_PUBLIC.parse(SIGNING, objectAttributes=KEY)
         other, *_ = esapi.create_primary(None, template)

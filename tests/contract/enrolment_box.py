@@ -1,0 +1,80 @@
+"""A fleet with an authority and a published repository, and devices that are not enrolled yet."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from securesystemslib.signer import CryptoSigner
+
+from fleet.repository import RepositoryBuilder
+from fleet.repository_plan import DELEGATED, Keyholder, Plan
+from provisioning import cli, enroll
+from provisioning.enroll import Way
+from provisioning.restore import Person
+from tests.contract.enrolment_world import LINE, STATION, Site
+from tests.contract.recorder_box import STATION as STATION_FILE
+
+UPDATES = """
+[updates]
+line = "{line}"
+device = "{device}"
+identity = "{kind}"
+tpm = "{tcti}"
+"""
+
+
+class Fleet(Site):
+    """A site with a published repository."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        signers = [CryptoSigner.generate_ecdsa() for _ in range(5)]
+        self._online = CryptoSigner.generate_ecdsa()
+        holders = [Keyholder(f"Person {n}", signer.public_key) for n, signer in enumerate(signers)]
+        people = dict.fromkeys(DELEGATED, holders[3:])
+        plan = Plan(holders[:3], holders[3:], people, Keyholder("online", self._online.public_key))
+        now = datetime.now(UTC)
+        self.repository = RepositoryBuilder(folder / "fleet")
+        self.repository.init(plan, now)
+        self.repository.set_document("trust.json", self.trust_file.read_bytes(), now)
+        for signer in signers:
+            self.repository.sign(signer)
+        self.repository.publish(self._online, now)
+        self.root = folder / "first-root.json"
+        self.root.write_bytes(self.repository.root_bytes())
+
+    def republish(self) -> None:
+        self.repository.resign(self._online, datetime.now(UTC))
+
+
+class Box:
+    """A device that is not enrolled yet."""
+
+    def __init__(self, folder: Path, fleet: Fleet, tcti: str, device: str = STATION) -> None:
+        self.folder, self.fleet, self.state = folder, fleet, folder / "state"
+        self.state.mkdir(parents=True)
+        self.kind = "tpm" if tcti else "development"
+        text = STATION_FILE.format(simulated="false")
+        updates = UPDATES.format(line=LINE, device=device, kind=self.kind, tcti=tcti or "device:/nowhere")
+        (folder / "station.toml").write_text(text + updates)
+        self.token_file = folder / "token"
+
+    def place(self) -> list[str]:
+        return ["--station", str(self.folder / "station.toml"), "--state", str(self.state)]
+
+    def papers(self) -> list[str]:
+        fleet = self.fleet
+        found = ["--anchor", str(fleet.anchor), "--root", str(fleet.root), "--trust", str(fleet.trust_file)]
+        return [*found, "--repository", str(fleet.repository.public)]
+
+    def enroll(self, url: str, token: bytes, *more: str) -> int:
+        self.token_file.write_bytes(token)
+        words = ["--authority", url, "--token-file", str(self.token_file), "--reason", "new device", "--yes", *more]
+        return cli.main(["enroll", *self.place(), *self.papers(), *words])
+
+    def enrolling(self, url: str, token: bytes) -> Callable[[], object]:
+        """Return what the command does once everything was read and confirmed."""
+        device = enroll.device_at(self.folder / "station.toml", self.state)
+        papers = enroll.read_papers(device, self.fleet.anchor, self.fleet.root, self.fleet.trust_file)
+        way = Way(url, repository=self.fleet.repository.public)
+        return lambda: enroll.enrol(device, papers, way, token, Person("a.person", "operator", "new device"))
