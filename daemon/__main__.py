@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 USAGE = (
-    "usage: python -m daemon line|vision|recorder|uplink STATION.toml  or  python -m daemon camera STATION.toml NAME"
-    "  or  python -m daemon acceptance STATION.toml CASES"
+    "usage: python -m daemon line|vision|recorder|uplink|slots STATION.toml"
+    "  or  python -m daemon camera STATION.toml NAME  or  python -m daemon acceptance STATION.toml CASES"
 )
-ARGUMENTS = {"line": 1, "vision": 1, "recorder": 1, "uplink": 1, "camera": 2, "acceptance": 2}
+ARGUMENTS = {"line": 1, "vision": 1, "recorder": 1, "uplink": 1, "slots": 1, "camera": 2, "acceptance": 2}
 MODULES = {"acceptance": "daemon.line.acceptance_main"}
 
 

@@ -20,35 +20,42 @@ from daemon.ledger_file import LedgerUnreadable
 from daemon.recorder.verify import TrailBroken
 from drivers.sim.faults import FaultError, FaultName
 from provisioning import (
-    bundles,
     cli_audit,
     cli_backup,
     cli_batch,
+    cli_bundle,
+    cli_enroll,
     cli_line,
     cli_plc,
     cli_replay,
     cli_teach,
     cli_trace,
+    cli_update,
     faultplan,
     places,
     simrun,
+    simswap,
     status,
 )
 from provisioning.archives import ArchiveFailed
 from provisioning.boxlink import BoxError
 from provisioning.bundles import BundleRefused
+from provisioning.enroll import EnrolFailed
 from provisioning.export import ExportError
 from provisioning.lineacts import ActRefused
 from provisioning.owners import OwnerError
 from provisioning.places import PlaceError
 from provisioning.qualify_sat import SatError
 from provisioning.replay_rows import ReplayRefused
+from provisioning.requests import RequestFailed
 from provisioning.sim import Options, SimError
 from provisioning.simstation import MOST_LANES, STATIONS, WIRINGS, Layout
 from provisioning.teaching import TeachError
 from provisioning.trace import UnknownToLedger
 from provisioning.unitfile import UnitFileError
 from provisioning.whole_file import NotWritten
+from signing.errors import SigningError
+from signing.index import Kind
 
 DONE, FAILED, WRONG_ARGUMENTS, INTERRUPTED = 0, 1, 2, 130
 MOST_UNITS = 1_000_000
@@ -60,13 +67,16 @@ FAILURES = (
     BoxError,
     BundleRefused,
     ConfigError,
+    EnrolFailed,
     ExportError,
     LedgerUnreadable,
     NotWritten,
     OwnerError,
     PlaceError,
     ReplayRefused,
+    RequestFailed,
     SatError,
+    SigningError,
     TeachError,
     TrailBroken,
     UnitFileError,
@@ -116,10 +126,13 @@ def tree() -> argparse.ArgumentParser:
     cli_plc.add_sat(qualify.add_parser("sat", help="play broken and foreign devices on the PLC, see what passes"))
     cli_audit.add(commands)
     cli_batch.add(commands)
+    cli_enroll.add(commands)
     cli_trace.add(commands)
     cli_replay.add(commands)
     cli_teach.add(commands.add_parser("teach", help="measure the line with marked units, into the station file"))
-    _add_bundle(commands.add_parser("bundle", help="check signed bundles and recipes").add_subparsers(required=True))
+    bundle = commands.add_parser("bundle", help="what judges: install, activate, pin, compare")
+    cli_bundle.add(bundle.add_subparsers(required=True), Kind.BUNDLE)
+    cli_update.add(commands)
     return parser
 
 
@@ -132,6 +145,9 @@ def _add_sim(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--headless", action="store_true", help="plain progress lines instead of the live view")
     parser.add_argument(
         "--fault", action="append", default=[], metavar="NAME@UNIT", help=f"play a fault at that vial; names: {names}"
+    )
+    parser.add_argument(
+        "--swap-bundle", metavar="DIR@UNIT", help="signed swap inside the batch to this bundle and its recipe"
     )
     parser.add_argument("--wiring", choices=tuple(WIRINGS), default="modbus-client", help="how the device is wired")
     parser.add_argument("--lanes", type=int, choices=range(1, MOST_LANES + 1), default=1, help="parallel lanes")
@@ -155,14 +171,6 @@ def _add_config(commands: "argparse._SubParsersAction[Parser]") -> None:
     dump.add_argument("--station", type=Path, metavar="FILE", help="station file (default: the running device's)")
     dump.add_argument("--json", action="store_true", help="print it as JSON")
     dump.set_defaults(run=_config_dump)
-
-
-def _add_bundle(commands: "argparse._SubParsersAction[Parser]") -> None:
-    verify = commands.add_parser("verify", help="check signatures, files and graphs, load nothing")
-    verify.add_argument("directory", type=Path, metavar="DIR", help="a bundle or a recipe")
-    verify.add_argument("--trust", type=Path, metavar="DIR", help="trust store (default: the demo's)")
-    verify.add_argument("--production", action="store_true", help="refuse development keys, as a real device does")
-    verify.set_defaults(run=_bundle_verify)
 
 
 def _runtime(parser: argparse.ArgumentParser) -> None:
@@ -190,8 +198,9 @@ def _rate(text: str) -> float:
 def _sim(parsed: argparse.Namespace) -> int:
     faults = faultplan.plan(parsed.fault, parsed.units)
     layout = Layout(parsed.wiring, parsed.lanes, parsed.station)
+    swap = simswap.planned(parsed.swap_bundle, parsed.units) if parsed.swap_bundle else None
     options = Options(
-        parsed.units, parsed.rate, parsed.seed, faults, parsed.report, parsed.headless, parsed.keep, layout
+        parsed.units, parsed.rate, parsed.seed, faults, parsed.report, parsed.headless, parsed.keep, layout, swap
     )
     return simrun.run(options, parsed.bundle, parsed.recipe, parsed.trust)
 
@@ -215,12 +224,6 @@ def _config_dump(parsed: argparse.Namespace) -> int:
     widest = max(len(key) for key, _, _ in rows)
     for key, value, origin in rows:
         print(f"{key:<{widest}}  {value:<40}  {origin}")
-    return 0
-
-
-def _bundle_verify(parsed: argparse.Namespace) -> int:
-    trust = parsed.trust or places.working() / "demo" / "trust"
-    print(bundles.verify_directory(parsed.directory, trust, production=parsed.production))
     return 0
 
 

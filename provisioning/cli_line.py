@@ -8,8 +8,9 @@ from typing import Any
 from rich.console import Console
 
 from daemon.catalogue import LANGUAGES, Catalogue, catalogue, language_of
-from provisioning import admit, lineacts, places, why
+from provisioning import admit, cli_bundle, cli_station, lineacts, places, why
 from provisioning.owners import ask_status
+from signing.index import Kind
 
 DONE, NOT_DONE = 0, 1
 ACTS = ("start", "stop", "reset", "hold", "complete", "abort")
@@ -25,9 +26,14 @@ def add(commands: "argparse._SubParsersAction[Any]") -> None:
     _add_alarms(commands.add_parser("alarms", help="list alarms; acknowledge or shelve one"))
     _add_clear(commands.add_parser("clear", help="line clearance: say what became of the units in the machine"))
     _add_line(commands.add_parser("line", help="start, stop, reset, hold, complete or abort the line; change its mode"))
-    recipe = commands.add_parser("recipe", help="compare recipes with this machine").add_subparsers(required=True)
-    _add_admission(recipe.add_parser("admit", help="does the recipe fit this machine in time? with the arithmetic"))
-    station = commands.add_parser("station", help="check the station document").add_subparsers(required=True)
+    recipe = commands.add_parser("recipe", help="what a product needs: install, activate, compare; does it fit here?")
+    leaves = recipe.add_subparsers(required=True)
+    cli_bundle.add(leaves, Kind.RECIPE)
+    _add_admission(leaves.add_parser("admit", help="does the recipe fit this machine in time? with the arithmetic"))
+    station = commands.add_parser("station", help="check the station document; replace a device").add_subparsers(
+        required=True
+    )
+    cli_station.add(station)
     _add_admission(station.add_parser("check", help="check the station file and its recipe against each other"))
 
 

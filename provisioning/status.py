@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from rich.console import Console
@@ -11,7 +12,7 @@ from rich.text import Text
 from daemon import config
 from daemon.config import ConfigError
 from daemon.ledger_file import LedgerUnreadable
-from provisioning import places
+from provisioning import places, store_status
 from provisioning.forecast import Forecast, storage
 from provisioning.owners import OwnerError, ask_status
 from provisioning.view import status_picture
@@ -30,15 +31,18 @@ def show(runtime: Path, console: Console) -> None:
     for one in _storage(runtime):
         soon = one.days_left is not None and one.days_left < SOON_DAYS
         console.print(Text(one.text(), style="yellow" if soon else "dim"), soft_wrap=True)
+    if standing := store_status.text(_store(runtime)):
+        console.print(Text(standing, style="dim"), soft_wrap=True)
 
 
 def show_json(runtime: Path, console: Console) -> None:
-    """Print one snapshot as JSON; the keys are those of daemon.messages.Status, and `storage`.
+    """Print one snapshot as JSON; the keys are those of daemon.messages.Status, `storage` and `store`.
 
     Raises:
         OwnerError: the line does not answer.
     """
-    document = msgspec.to_builtins(ask_status(runtime)) | {"storage": [one.document() for one in _storage(runtime)]}
+    more = {"storage": [one.document() for one in _storage(runtime)], "store": _store(runtime)}
+    document = msgspec.to_builtins(ask_status(runtime)) | more
     text = msgspec.json.format(msgspec.json.encode(document), indent=2).decode()
     console.print(text, highlight=False, markup=False, soft_wrap=True)
 
@@ -61,11 +65,25 @@ def watch(runtime: Path, console: Console) -> None:
 
 def _storage(runtime: Path) -> list[Forecast]:
     """Return how full the device's stores are; nothing where its folders cannot be read from here."""
-    link = runtime / "station.toml"
-    station = link.resolve() if link.exists() else places.INSTALLED_STATION
-    state = station.parent / places.STATE if link.exists() else places.INSTALLED_STATE
+    station, state = _device(runtime)
     try:
         quota = config.load(station).vision.evidence_quota_mb << 20
         return storage(state, quota, time.time_ns())
     except (ConfigError, LedgerUnreadable, OSError):
         return []
+
+
+def _store(runtime: Path) -> dict[str, Any]:
+    """Return how the store of bundles stands; nothing where it cannot be read from here."""
+    station, state = _device(runtime)
+    try:
+        return store_status.document(config.load(station), state)
+    except (ConfigError, OSError):
+        return {}
+
+
+def _device(runtime: Path) -> tuple[Path, Path]:
+    link = runtime / "station.toml"
+    if link.exists():
+        return link.resolve(), link.resolve().parent / places.STATE
+    return places.INSTALLED_STATION, places.INSTALLED_STATE

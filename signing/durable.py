@@ -7,7 +7,7 @@ SHOWN = 0o644
 SECRET = 0o600
 
 
-def write_durably(path: Path, data: bytes, mode: int = SHOWN) -> None:
+def write_durably(path: Path, data: bytes | memoryview, mode: int = SHOWN) -> None:
     """Write `path` under a temporary name, fsync it, rename it and fsync the folder.
 
     Raises:

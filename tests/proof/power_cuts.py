@@ -5,6 +5,7 @@ recorder's keys and times are new in each run.
 """
 
 import hashlib
+import os
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,7 @@ from typing import Any, Protocol
 
 from power_disk import STYLES, Disk, State
 from power_recorder import LIVES
+from power_slots import SlotsLife
 from power_stores import ArchiveLife, EvidenceLife
 from power_tpm import TpmLife
 from power_trace import Event, events, scratch, targets
@@ -41,7 +43,7 @@ class Life(Protocol):
     def close(self) -> None: ...
 
 
-ALL: tuple[Life, ...] = (*LIVES, EvidenceLife(), ArchiveLife(), TpmLife())
+ALL: tuple[Life, ...] = (*LIVES, EvidenceLife(), ArchiveLife(), TpmLife(), SlotsLife())
 HERE = tuple(life for life, body in enumerate(ALL) if not body.unavailable)
 DISK = tuple(life for life in HERE if ALL[life].disk)
 SHORT = tuple(life for life, body in enumerate(ALL) if body.short and life in HERE)
@@ -53,7 +55,7 @@ class Recorded:
 
     life: int
     root: str
-    before: dict[str, bytes | None]
+    before: State
     events: list[Event]
     promised: list[Any]
 
@@ -95,10 +97,16 @@ def record(life: int) -> Recorded:
         return Recorded(life, str(folder), before, found, ALL[life].promises(found))
 
 
-def snapshot(folder: Path) -> dict[str, bytes | None]:
+def snapshot(folder: Path) -> State:
     """Return what lies in a folder; what only memory holds (-shm, sockets) is not on the disk."""
     there = [path for path in sorted(folder.rglob("*")) if not path.is_socket() and not path.name.endswith("-shm")]
-    return {str(path.relative_to(folder)): None if path.is_dir() else path.read_bytes() for path in there}
+    return {str(path.relative_to(folder)): _content(path) for path in there}
+
+
+def _content(path: Path) -> bytes | str | None:
+    if path.is_symlink():
+        return os.readlink(path)
+    return None if path.is_dir() else path.read_bytes()
 
 
 def states(
@@ -144,6 +152,8 @@ def lay_out(folder: Path, state: State, root: str) -> None:
         path = folder / name
         if data is None:
             path.mkdir()
+        elif isinstance(data, str):
+            path.symlink_to(data)
         else:
             path.write_bytes(data.replace(root.encode(), str(folder).encode()) if name.endswith(MOVED) else data)
             path.chmod(0o600)
@@ -205,5 +215,6 @@ def _at(event: Event) -> int:
 def _fingerprint(state: State, promised: int) -> bytes:
     found = hashlib.blake2b(b"%d" % promised)
     for name, data in state.items():
-        found.update(name.encode() + (b"/" if data is None else b"=" + data))
+        kept = b"/" if data is None else b"=" + data if isinstance(data, bytes) else b">" + data.encode()
+        found.update(name.encode() + kept)
     return found.digest()

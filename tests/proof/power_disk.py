@@ -14,16 +14,20 @@ from power_trace import Event, TraceError
 
 SECTOR = 512
 STYLES = ("least", "most", "ordered", "subset", "sectors")
-State = dict[str, bytes | None]
+State = dict[str, bytes | str | None]
 
 
 @dataclass(slots=True, eq=False)
 class File:
-    """`base` is what was synced, `later` what was not: (begin, end, offset, data), a truncation has data None."""
+    """`base` is what was synced, `later` what was not: (begin, end, offset, data), a truncation has data None.
+
+    A symbolic link has a `target` and nothing else.
+    """
 
     base: bytearray = field(default_factory=bytearray)
     later: list[tuple[int, int, int, bytes | None]] = field(default_factory=list)
     size: int = 0
+    target: str = ""
 
     def add(self, event: Event, offset: int, data: bytes | None) -> None:
         if offset < 0:
@@ -60,16 +64,16 @@ class Name:
 class Disk:
     """`feed` it the events of a log in order; at any time `crash` gives a state. Paths are those of the log."""
 
-    def __init__(self, root: str, at_first: Mapping[str, bytes | None]) -> None:
+    def __init__(self, root: str, at_first: Mapping[str, bytes | str | None]) -> None:
         self._root = root
         self._names: dict[str, Name] = {}
         for path, data in at_first.items():
-            made = FOLDER if data is None else File(bytearray(data), size=len(data))
+            made = FOLDER if data is None else _file_of(data)
             self._names[posixpath.join(root, path)] = Name(made)
 
     def feed(self, event: Event) -> None:
         """Take one event of files; the others do nothing."""
-        if event.kind in ("create", "mkdir", "unlink", "rename", "write", "truncate", "sync"):
+        if event.kind in ("create", "mkdir", "unlink", "rename", "link", "symlink", "write", "truncate", "sync"):
             getattr(self, f"_{event.kind}")(event)
 
     def _create(self, event: Event) -> None:
@@ -88,6 +92,12 @@ class Disk:
     def _rename(self, event: Event) -> None:
         self._set(event.to, event, self._file(event.path))
         self._set(event.path, event, None, event.to)
+
+    def _link(self, event: Event) -> None:
+        self._set(event.to, event, self._file(event.path))
+
+    def _symlink(self, event: Event) -> None:
+        self._set(event.path, event, File(target=event.to))
 
     def _write(self, event: Event) -> None:
         self._file(event.path).add(event, event.offset, event.data)
@@ -124,7 +134,7 @@ class Disk:
         return sum(len(file.later) for file in files.values()) + sum(len(n.later) for n in self._names.values())
 
     def crash(self, chance: Random, style: str) -> State:
-        """Return a folder as the cut may have left it: {path below the root: bytes, None for a folder}."""
+        """Return a folder as the cut may have left it: {path below it: bytes, a link's target, None for a folder}."""
         until = chance.choice(self._begins()) if style == "ordered" else 0
         share = chance.choice((0.1, 0.5, 0.9))
         choice = _Choice(style, chance, until, share)
@@ -137,7 +147,7 @@ class Disk:
             parent = posixpath.dirname(path)
             if file is None or (parent != self._root and state.get(self._below(parent), b"") is not None):
                 continue
-            state[self._below(path)] = None if file is FOLDER else choice.content(file)
+            state[self._below(path)] = None if file is FOLDER else file.target or choice.content(file)
         return state
 
     def _below(self, path: str) -> str:
@@ -212,6 +222,10 @@ class _Choice:
                 if self.chance.random() < self.share:
                     _apply(made, offset + at, data[at : at + step])
                 at += step
+
+
+def _file_of(data: bytes | str) -> File:
+    return File(target=data) if isinstance(data, str) else File(bytearray(data), size=len(data))
 
 
 def _apply(made: bytearray, offset: int, data: bytes | None) -> None:

@@ -64,6 +64,7 @@ class WorkerLife:
     """A life of power_worker.py over a prepared folder."""
 
     name = ""
+    module = "power_worker"
     part = ""
     short = disk = True
     unavailable = ""
@@ -85,7 +86,7 @@ class WorkerLife:
 
     def _run(self, folder, traced):
         found = f"import sys; sys.path[:0] = {[str(ROOT), str(ROOT / 'tests/proof'), str(ROOT / 'tests/unit')]!r}"
-        code = f"{found}; import runpy; runpy.run_module('power_worker', run_name='__main__')"
+        code = f"{found}; import runpy; runpy.run_module({self.module!r}, run_name='__main__')"
         run = traced([sys.executable, "-I", "-W", "error", "-c", code, self.part, str(folder)])
         with subprocess.Popen(
             run, env={"PATH": os.environ["PATH"]}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

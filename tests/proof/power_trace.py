@@ -15,11 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 LONGEST = 1 << 22
-WRITES = ("pwrite64", "write", "fsync", "fdatasync", "ftruncate", "truncate", "openat", "rename", "unlink", "mkdir")
+WRITES = (
+    "pwrite64", "write", "fsync", "fdatasync", "ftruncate", "truncate", "openat", "rename", "unlink", "mkdir", "link",
+    "symlink", "rmdir",
+)  # fmt: skip
 TALK = ("sendto", "recvmsg")
 NOT_UNDERSTOOD = (
-    "writev", "pwritev", "pwritev2", "renameat", "renameat2", "unlinkat", "mkdirat", "link", "linkat", "symlink",
-    "symlinkat", "fallocate", "copy_file_range", "sendfile", "splice", "rmdir", "msync", "mmap", "open", "creat",
+    "writev", "pwritev", "pwritev2", "renameat", "renameat2", "unlinkat", "mkdirat", "linkat", "symlinkat",
+    "fallocate", "copy_file_range", "sendfile", "splice", "msync", "mmap", "open", "creat",
 )  # fmt: skip
 _CALL = re.compile(rb"(\w+)\((.*)\)\s+= (-?\d+|\?|0x[0-9a-f]+)(.*)", re.S)
 _HEX = re.compile(rb'"((?:\\x[0-9a-f]{2})*)"(\.\.\.)?')
@@ -204,6 +207,22 @@ class _Reader:
     def _mkdir(self, args: bytes, call: re.Match[bytes]) -> dict[str, object] | None:
         path = _strings(args)[0]
         return {"kind": "mkdir", "path": path.decode(), "flags": "mkdir"} if self._inside(path) else None
+
+    def _rmdir(self, args: bytes, call: re.Match[bytes]) -> dict[str, object] | None:
+        path = _strings(args)[0]
+        return {"kind": "unlink", "path": path.decode(), "flags": "rmdir"} if self._inside(path) else None
+
+    def _link(self, args: bytes, call: re.Match[bytes]) -> dict[str, object] | None:
+        path, to = _strings(args)
+        if not self._inside(path) and not self._inside(to):
+            return None
+        return {"kind": "link", "path": path.decode(), "to": to.decode(), "flags": "link"}
+
+    def _symlink(self, args: bytes, call: re.Match[bytes]) -> dict[str, object] | None:
+        target, path = _strings(args)
+        if not self._inside(path):
+            return None
+        return {"kind": "symlink", "path": path.decode(), "to": target.decode(), "flags": "symlink"}
 
     def _sendto(self, args: bytes, call: re.Match[bytes]) -> dict[str, object] | None:
         data = _strings(args)[0][: int(call[3])]

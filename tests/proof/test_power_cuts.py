@@ -80,10 +80,14 @@ def _found_out(recorded: Recorded, forgets: Callable[[str], bool]) -> bool:
         (4, lambda path: path.endswith("pending.jsonl")),
         (5, lambda path: path.endswith(".new")),
         (5, lambda path: "/archive/" in path and "." not in Path(path).name),
+        (7, lambda path: "/store/" in path and path.endswith(".tmp")),
+        (7, lambda path: path.endswith("/store")),
+        (7, lambda path: path.endswith("/bundles")),
     ],
     ids=[
         "the WAL", "the ledger's file", "the folder", "the ledger's file before the WAL begins anew",
         "an image", "what is pending", "a file of the archive", "a folder of the archive",
+        "a file of the store", "the store's folder", "a bundle's folder",
     ],
 )  # fmt: skip
 def test_a_forgotten_fsync_is_found(life: int, forgets: Callable[[str], bool], lives) -> None:
@@ -188,5 +192,5 @@ os.rename(w + "/a", w + "/k/a")
 
 
 def test_a_call_that_is_not_understood_ends_the_run(tmp_path: Path) -> None:
-    with pytest.raises(TraceError, match="symlink"):
-        _traced(tmp_path, 'os.symlink("nowhere", w + "/a")')
+    with pytest.raises(TraceError, match="fallocate"):
+        _traced(tmp_path, 'os.posix_fallocate(os.open(w + "/a", os.O_RDWR | os.O_CREAT), 0, 10)')

@@ -9,18 +9,22 @@ from pathlib import Path
 import pytest
 
 from daemon import config
+from daemon.store_requests import ANSWERS, REPORTS, REQUESTS, STORE
 from daemon.uplink.s3 import ACCESS, SECRET
 from signing.device_key import CREDENTIAL
 
 SYSTEMD = Path(__file__).resolve().parents[2] / "systemd"
 INTERPRETER = "/opt/linewarden/.venv/bin/python"
-UNITS = sorted(path.name for path in SYSTEMD.iterdir() if path.suffix in (".service", ".target"))
+UNITS = sorted(path.name for path in SYSTEMD.iterdir() if path.suffix in (".service", ".target", ".path"))
 SERVICES = [name for name in UNITS if name.endswith(".service")]
+SLOTS = "linewarden-slots.service"
+LASTING = [name for name in SERVICES if name != SLOTS]
 FAMILIES = {
     "linewarden-line.service": {"AF_UNIX", "AF_INET"},
     "linewarden-camera@.service": {"AF_UNIX", "AF_INET", "AF_NETLINK"},
     "linewarden-vision.service": {"AF_UNIX"},
     "linewarden-recorder.service": {"AF_UNIX"},
+    SLOTS: {"AF_UNIX"},
     "linewarden-uplink.service": {"AF_UNIX", "AF_INET", "AF_INET6"},
 }
 
@@ -69,7 +73,7 @@ def test_each_plane_has_its_own_way_out_and_no_other(name: str) -> None:
     assert ("PrivateNetwork=yes" in (SYSTEMD / name).read_text(encoding="utf-8")) is (FAMILIES[name] == {"AF_UNIX"})
 
 
-@pytest.mark.parametrize("name", SERVICES)
+@pytest.mark.parametrize("name", LASTING)
 def test_every_service_lives_by_the_house_rules(name: str) -> None:
     expected = {
         "Type": "notify",
@@ -86,6 +90,27 @@ def test_every_service_lives_by_the_house_rules(name: str) -> None:
     assert {key: _values(name, key) for key in expected} == {key: [value] for key, value in expected.items()}
     (command,) = _values(name, "ExecStart")
     assert command.startswith(f"{INTERPRETER} -I -X faulthandler -m daemon ")
+
+
+def test_slots_runs_when_it_is_asked_as_a_user_of_its_own_and_ends() -> None:
+    expected = {"Type": "oneshot", "User": "linewarden-slots", "Group": "linewarden", "PrivateDevices": "yes"}
+    expected |= {"ProtectSystem": "strict", "ReadWritePaths": "/var/lib/linewarden-slots", "Restart": "on-failure"}
+    assert {key: _values(SLOTS, key) for key in expected} == {key: [value] for key, value in expected.items()}
+    (command,) = _values(SLOTS, "ExecStart")
+    assert command == f"{INTERPRETER} -I -X faulthandler -m daemon slots /etc/linewarden/station.toml"
+    watched = _values("linewarden-slots.path", "PathExistsGlob")
+    assert watched == [f"/var/lib/linewarden-slots/{name}/*.json" for name in (REQUESTS, REPORTS)]
+
+
+def test_every_folder_of_slots_is_made_and_found_beside_the_state_of_the_others() -> None:
+    lines = [line.split() for line in (SYSTEMD / "tmpfiles.conf").read_text().splitlines() if line[:1] in ("d", "L")]
+    made = {line[1]: (line[2], line[3]) for line in lines if line[0] == "d"}
+    links = {line[1]: line[6] for line in lines if line[0] == "L"}
+    names = (STORE, ANSWERS, REQUESTS, REPORTS)
+    assert links == {f"/var/lib/linewarden/{name}": f"/var/lib/linewarden-slots/{name}" for name in names}
+    modes = dict(zip(names, ("0750", "0750", "3770", "3770"), strict=True))
+    slots = {path: how for path, how in made.items() if path.startswith("/var/lib/linewarden-slots/")}
+    assert slots == {f"/var/lib/linewarden-slots/{name}": (mode, "linewarden-slots") for name, mode in modes.items()}
 
 
 @needs_analyze
@@ -117,10 +142,11 @@ def test_digital_lines_open_one_chip_and_no_network() -> None:
     assert _values("line-gpio.conf", "RestrictAddressFamilies") == ["", "AF_UNIX"]
 
 
-def test_the_tpm_opens_one_device_and_no_network() -> None:
-    assert _values("recorder-tpm.conf", "DevicePolicy") == ["closed"]
-    assert _values("recorder-tpm.conf", "DeviceAllow") == [f"{config.Recorder().tpm.removeprefix('device:')} rw"]
-    assert _values("recorder-tpm.conf", "RestrictAddressFamilies") == []
+def test_the_tpm_opens_one_device_and_no_other_network() -> None:
+    for name in ("recorder-tpm.conf", "slots-tpm.conf", "uplink-tpm.conf"):
+        assert _values(name, "DevicePolicy") == ["closed"]
+        assert _values(name, "DeviceAllow") == [f"{config.Recorder().tpm.removeprefix('device:')} rw"]
+        assert _values(name, "RestrictAddressFamilies") == []
 
 
 def test_the_credential_is_the_one_that_the_recorder_reads() -> None:
@@ -138,7 +164,7 @@ def test_an_archive_in_a_folder_needs_no_network_and_one_in_a_store_needs_two_cr
 
 def test_only_line_is_real_time_and_only_line_and_camera_have_no_state() -> None:
     assert [name for name in SERVICES if _values(name, "CPUSchedulingPolicy")] == ["linewarden-line.service"]
-    stateless = [name for name in SERVICES if not _values(name, "StateDirectory")]
+    stateless = [name for name in LASTING if not _values(name, "StateDirectory")]
     assert stateless == ["linewarden-camera@.service", "linewarden-line.service"]
 
 
@@ -151,3 +177,5 @@ def test_users_and_folders_can_be_made(tmp_path: Path) -> None:
     users = _run("systemd-sysusers", f"--root={tmp_path}", "-", text=(SYSTEMD / "sysusers.conf").read_text())
     assert users.returncode == 0, users.stderr
     assert re.search(r"^linewarden:", (etc / "passwd").read_text(), re.MULTILINE)
+    (group,) = re.findall(r"^linewarden:x:(\d+):", (etc / "group").read_text(), re.MULTILINE)
+    assert re.search(rf"^linewarden-slots:x:\d+:{group}:", (etc / "passwd").read_text(), re.MULTILINE)
