@@ -7,7 +7,6 @@ value and where it came from. There is no key and no threshold in this document 
 import enum
 import hashlib
 import importlib.metadata
-import ipaddress
 import os
 import tomllib
 from pathlib import Path
@@ -15,8 +14,9 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from daemon import faults
 from daemon.config_archive import Archive, unfit
+from daemon.config_updates import Updates, unfit_updates
+from daemon.contradictions import contradictions
 from daemon.fail_closed import fails_open
 from daemon.flat import flatten
 from daemon.units import LineMode
@@ -271,6 +271,7 @@ class Station(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     vision: Vision
     recorder: Recorder = Recorder()
     archive: Archive | None = None
+    updates: Updates | None = None
 
 
 class ConfigError(Exception):
@@ -284,7 +285,9 @@ def load(path: Path) -> Station:
         ConfigError: unreadable, not TOML, unknown key, wrong value, or a contradiction between keys.
     """
     station = _convert(path, _read(path))
-    _check(path, station)
+    texts = (*contradictions(station), *misplaced(station), *fails_open(station), *unfit(station.archive))
+    for text in (*texts, *unfit_updates(station.updates)):
+        raise ConfigError(f"{path}: {text}")
     return station
 
 
@@ -359,37 +362,3 @@ def _convert(path: Path, document: dict[str, Any]) -> Station:
         return msgspec.convert(document, Station)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{path}: {error}") from error
-
-
-def _check(path: Path, station: Station) -> None:
-    names = [camera.name for camera in station.cameras]
-    stations = [camera.station for camera in station.cameras]
-    geometry = station.geometry
-    problems = {
-        "$.cameras: at least one camera is needed": not names,
-        "$.cameras: two cameras have one name": len(set(names)) != len(names),
-        "$.cameras: two cameras have one trigger station": len(set(stations)) != len(stations),
-        "$.wiring.host: write an IPv4 address, not a name": not _is_address(getattr(station.wiring, "host", "0.0.0.0")),
-        f"$.inputs: name each of {', '.join(faults.INPUTS)} once, on its own bit": not _inputs_fit(station.inputs),
-        "$.simulated: simulated parts are refused while production = true": station.simulated and station.production,
-        "$.recorder.key: a development key is refused while production = true": station.recorder.key == "development"
-        and station.production,
-        "$.geometry: the eyes stand after the gate": min(geometry.chute_eye_mm, geometry.pass_eye_mm)
-        <= geometry.gate_mm,
-    }
-    texts = (text for text, wrong in problems.items() if wrong)
-    for text in (*texts, *misplaced(station), *fails_open(station), *unfit(station.archive)):
-        raise ConfigError(f"{path}: {text}")
-
-
-def _inputs_fit(inputs: list[Input]) -> bool:
-    names, bits = [entry.name for entry in inputs], [entry.bit for entry in inputs]
-    return set(names) <= set(faults.INPUTS) and len(set(names)) == len(names) and len(set(bits)) == len(bits)
-
-
-def _is_address(host: str) -> bool:
-    """A name would be looked up inside the line's loop, which must never wait."""
-    try:
-        return bool(ipaddress.IPv4Address(host))
-    except ValueError:
-        return False

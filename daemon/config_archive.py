@@ -51,12 +51,13 @@ def _is_private(endpoint: str) -> bool:
     try:
         parts = urlsplit(endpoint)
         whole = bool(parts.hostname) and parts.path in ("", "/") and not (parts.query or parts.username)
-        return whole and (parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(parts.hostname or "")))
+        return whole and (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname or "")))
     except ValueError:
         return False
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Return whether a host of a URL is this computer itself."""
     if host == "localhost":
         return True
     try:

@@ -24,6 +24,7 @@ _SEGMENT = re.compile(r"entries/(\d{12})-(\d{12})\.jsonl")
 _CHECKPOINT = re.compile(r"checkpoints/(\d{12})\.note")
 _PGM = re.compile(rb"P5\n\d{1,6} \d{1,6}\n255\n")
 _EVIDENCE, _OPENED = b'"type":"evidence_row"', b'"type":"batch_opened"'
+_SUBLOT = b'"type":"sublot_opened"'
 
 
 class ArchiveError(Exception):
@@ -43,6 +44,16 @@ class _Batch(msgspec.Struct):
     register_map: str
 
 
+class _SubLot(msgspec.Struct):
+    batch: str
+    bundle: str
+    recipe: str
+
+
+class _SubLotEntry(msgspec.Struct):
+    row: _SubLot
+
+
 class _ImageEntry(msgspec.Struct):
     row: _Image
 
@@ -53,6 +64,7 @@ class _BatchEntry(msgspec.Struct):
 
 _image_entry = msgspec.json.Decoder(_ImageEntry)
 _batch_entry = msgspec.json.Decoder(_BatchEntry)
+_sublot_entry = msgspec.json.Decoder(_SubLotEntry)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -88,6 +100,9 @@ class Wanted:
                 batch = _batch_entry.decode(body).row
                 named = (batch.station, batch.bundle, batch.recipe, batch.register_map)
                 self.documents.update(dict.fromkeys(named, batch.id))
+            elif _SUBLOT in body:
+                lot = _sublot_entry.decode(body).row
+                self.documents.update(dict.fromkeys((lot.bundle, lot.recipe), lot.batch))
         except msgspec.MsgspecError as error:
             raise ArchiveError(f"an entry cannot be read: {error}: {body[:80]!r}") from error
 

@@ -74,7 +74,7 @@ class Archivist:
     def _documents(self) -> dict[str, bytes]:
         """Return the station's documents; none where one cannot be read: the records go out without them."""
         try:
-            self._trouble, found = "", documents_of(self._path)
+            self._trouble, found = "", documents_of(self._path, self._state)
         except ConfigError as error:
             self._trouble, found = f"warning: {error}", {}
         return found
