@@ -68,6 +68,7 @@ _ROWS = (
     Fault("ROW_NUMBER_SKIPPED", _A),
     Fault("RECORDER_PEER_DROPPED", _A),
     Fault("BUNDLE_NOT_ARMED", _A),
+    Fault("REVOKED", _A, safety=True),
     Fault("PLC_LINK", _S, 10, safety=True),
     Fault("PLC_RESTARTED", _S, 10, safety=True),
     Fault("PLC_MEMORY", _S, 10, safety=True),

@@ -13,7 +13,7 @@ from signing.chain import START, TILE_LEVELS, Frontier, complete_subtrees, leaf,
 
 LEDGER = "ledger.sqlite"
 APPLICATION_ID = 0x4C575244
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 SLICE = 4096
 BUSY_S = 2.0
 # What SQLite raises over a damaged file: its own errors, and text that is none.

@@ -76,11 +76,12 @@ class Release(msgspec.Struct, frozen=True, tag="release"):
 
 
 class Bound(msgspec.Struct, frozen=True, tag="bound"):
-    """line -> vision: this frame is this view of this unit."""
+    """line -> vision: this frame is this view of this unit, which is judged by `recipe` (digest) and its bundle."""
 
     unit: UnitId
     view: ViewKey
     key: FrameKey
+    recipe: str
 
 
 class Unbound(msgspec.Struct, frozen=True, tag="unbound"):
@@ -94,7 +95,7 @@ class Unbound(msgspec.Struct, frozen=True, tag="unbound"):
 
 
 class Judged(msgspec.Struct, frozen=True, tag="judged"):
-    """vision -> line: the verdict over all views of one unit. `bundle` is the digest that judged."""
+    """vision -> line: the verdict over all views of one unit. `bundle` and `recipe` are the digests that judged."""
 
     unit: UnitId
     verdict: Verdict
@@ -103,6 +104,7 @@ class Judged(msgspec.Struct, frozen=True, tag="judged"):
     defect: str
     views: list[JudgedView]
     bundle: str
+    recipe: str
     frame_ns: int
     inferred_ns: int
     inference_ns: int
@@ -110,9 +112,10 @@ class Judged(msgspec.Struct, frozen=True, tag="judged"):
 
 
 class Loaded(msgspec.Struct, frozen=True, tag="loaded"):
-    """vision -> line and recorder: what is verified, loaded and warm. Digests are sha256 of the signed documents.
+    """vision -> line and recorder: what is verified, loaded and warm, and what a new batch is judged by.
 
-    `plan` is the digest of what executes the models (engines/plan_digest.py).
+    Digests are sha256 of the signed documents, `plan` is that of what executes the models (engines/plan_digest.py),
+    `signers` are the ids of the keys that signed bundle and recipe, `product` and `container` what it is for.
     """
 
     bundle: str
@@ -127,6 +130,15 @@ class Loaded(msgspec.Struct, frozen=True, tag="loaded"):
     sampling_every: int = 0
     stops: StopRules = StopRules()
     plan: str = ""
+    signers: list[str] = []
+    product: str = ""
+    container: str = ""
+
+
+class Staged(msgspec.Struct, frozen=True, tag="staged"):
+    """vision -> line and recorder, before Loaded and on every change: what is warm besides that."""
+
+    warm: list[Loaded]
 
 
 class VisionFault(msgspec.Struct, frozen=True, tag="vision_fault"):
@@ -141,12 +153,17 @@ class VisionFault(msgspec.Struct, frozen=True, tag="vision_fault"):
 
 
 class Arm(msgspec.Struct, frozen=True, tag="arm"):
-    """recorder -> line and vision: the open batch and what may judge it. Empty batch = nothing is armed."""
+    """recorder -> line and vision: the open batch and what may judge it. Empty batch = nothing is armed.
+
+    Another pair inside the same batch: a person of QA signed a swap, units created from now on are judged by it.
+    `revoked` says what of it was revoked since, "" for nothing: QA decides, nothing stops by itself.
+    """
 
     batch: str
     bundle: str
     recipe: str
     configuration: str
+    revoked: str = ""
 
 
 class Owed(msgspec.Struct, frozen=True):
@@ -274,7 +291,8 @@ class Act(msgspec.Struct, frozen=True, tag="act"):
 
     `old` may say what the asker saw: the act is refused if it is not so any more.
 
-    Kinds of the recorder: batch-open, batch-close; record-quota (only on a simulated station). Of the line: reset,
+    Kinds of the recorder: batch-open, batch-close; swap (new = "BUNDLE RECIPE", digests, `signature` = QA's order);
+    record-quota (only on a simulated station). Of the line: reset,
     start, stop, hold, abort, complete; clear (new = "" leaves Aborted; "removed" or "rejected" is line clearance: what
     became of the units in the machine); mode (new = production, maintenance, manual); acknowledge (new = alarm or all),
     shelve (new = alarm and minutes), out-of-service, restore (new = alarm).

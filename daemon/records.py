@@ -84,6 +84,31 @@ class BatchOpened(msgspec.Struct, frozen=True, tag="batch_opened"):
     plan: str = ""
 
 
+class SubLotOpened(msgspec.Struct, frozen=True, tag="sublot_opened"):
+    """What judges from now on inside a batch, by order of a person of QA (`signer`, with key id `key`).
+
+    `number` counts the sub-lots of the batch; 1 is what it was opened with. `why` and `signed_utc` are as signed,
+    `actor` and `reason` those of the act that brought the order.
+    """
+
+    seq: int
+    batch: str
+    number: int
+    bundle: str
+    recipe: str
+    bundle_name: str
+    recipe_name: str
+    plan: str
+    configuration: str
+    signer: str
+    key: str
+    signed_utc: str
+    why: str
+    actor: str
+    role: str
+    reason: str
+
+
 class BatchClosed(msgspec.Struct, frozen=True, tag="batch_closed"):
     """Who closed a batch and the report (JSON text) as it stood."""
 
@@ -122,7 +147,7 @@ class Genesis(msgspec.Struct, frozen=True, tag="genesis"):
 
 
 LineRow = PermitRow | UnitRow | GapRow | AlarmRow | PlcTotals
-Row = LineRow | AuditRow | EvidenceRow | ArchivedRow | BatchOpened | BatchClosed | RefusedRow | Genesis
+Row = LineRow | AuditRow | EvidenceRow | ArchivedRow | BatchOpened | SubLotOpened | BatchClosed | RefusedRow | Genesis
 
 
 class Record(msgspec.Struct, frozen=True):

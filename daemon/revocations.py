@@ -62,9 +62,9 @@ def read(state: Path) -> Revocations:
         RevocationsUnreadable: the store is there and its list is not, or was damaged.
     """
     folder = state / STORE
-    if not (folder / "state.json").exists():
-        return Revocations()
     try:
+        if not (folder / "state.json").exists():
+            return Revocations()
         return msgspec.json.decode((folder / FILE).read_bytes(), type=Revocations)
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise RevocationsUnreadable(

@@ -32,6 +32,7 @@ from daemon.messages import (
     Report,
     Resume,
     Ring,
+    Staged,
     Status,
     Stored,
     Unbound,
@@ -41,11 +42,13 @@ from daemon.messages import (
 from daemon.records import ArchivedRow, AuditRow, EvidenceRow
 
 MAX_BYTES = 64 * 1024
+# Processes and people of the group may connect; systemd's UMask= would leave that to one user.
+FOR_THE_GROUP = 0o660
 
 Message = (
     Hello | CameraState | FrameSeen | FrameLost | FrameReady | Ring | Release | Bound | Unbound | Judged | Loaded
     | VisionFault | Arm | Resume | PermitRow | UnitRow | GapRow | AlarmRow | PlcTotals | Stored | Act | Answer | Ask
-    | Status | Report | Latches | AuditRow | EvidenceRow | ArchivedRow
+    | Status | Report | Latches | Staged | AuditRow | EvidenceRow | ArchivedRow
 )  # fmt: skip
 
 _encoder = msgspec.msgpack.Encoder()
@@ -158,6 +161,7 @@ class Listener:
         self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._sock.setblocking(False)
         self._sock.bind(str(path))
+        path.chmod(FOR_THE_GROUP)
         self._sock.listen(16)
 
     def fileno(self) -> int:

@@ -38,7 +38,7 @@ def run(named: str | None, server: Server, state: Path, station: Path | None, co
 def _ship(store: Store, state: Path, station: Path | None, console: Console) -> Shipped:
     elsewhere = _site_archive(station, store)
     try:
-        documents = (lambda: documents_of(station)) if station else dict
+        documents = (lambda: documents_of(station, state)) if station else dict
         sources = Sources(state, documents, verifier(), elsewhere)
         with progress(console) as step:
             shipped = ship(sources, store, Mark(), step, always=True)

@@ -14,7 +14,6 @@ from typing import Any
 import msgspec
 
 from daemon import config, ledger_file
-from daemon.recipe import Recipe
 from daemon.recorder import reading
 from daemon.recorder.batch import BatchFacts, BatchRecord, BatchState, Rules, units_in, why_open
 from daemon.recorder.report import build_report, quantile, utc_text
@@ -22,6 +21,7 @@ from daemon.units import Outcome
 from drivers.registers import load_map
 from provisioning import batch_trail
 from provisioning.batch_rows import SECOND_NS, Rows, edges, over_time, read_rows, read_scores
+from provisioning.recorded_recipe import RecordedRecipe
 from provisioning.shares import batch_named, batches
 from provisioning.timeline import rows_of
 from provisioning.trace import PASSED, UnknownToLedger
@@ -30,7 +30,18 @@ VERSION = 1
 SHARES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99_9": 0.999, "p99_99": 0.9999}
 LEAST = {"p50": 1, "p90": 10, "p99": 100, "p99_9": 1_000, "p99_99": 10_000}
 TAIL_POINTS = 60
-COMPARED = ("units", "plc", "reasons", "defects", "late", "rate_per_min", "latency_ms", "alarm_count", "gaps")
+COMPARED = (
+    "units",
+    "sublots",
+    "plc",
+    "reasons",
+    "defects",
+    "late",
+    "rate_per_min",
+    "latency_ms",
+    "alarm_count",
+    "gaps",
+)
 ONLY_THE_BOX = ("trigger_to_permit", "bare_inference")
 
 
@@ -64,6 +75,7 @@ def build(db: sqlite3.Connection, name: str, state: Path) -> dict[str, Any]:
         "ledger_entries": ledger_file.size(db),
         "batch": _batch(batch),
         "documents": _documents(batch, recipe),
+        "sublots": build_report(facts)["sublots"],
         "units": {"in": units_in(facts)} | {outcome.value: rows.outcomes[outcome] for outcome in Outcome},
         "reconciliation": _reconciliation(facts, rows),
         "rejects": _rejects(facts, rows),
@@ -111,7 +123,7 @@ def cross_check(stored: str, now: Mapping[str, Any], rows: Rows) -> dict[str, An
     except msgspec.MsgspecError as error:
         return {"compared_with_closing_report": False, "differences": [*differences, f"closing report: {error}"]}
     for name in COMPARED:
-        differences += _differences(name, then.get(name), now[name])
+        differences += _differences(name, then.get(name, [] if name == "sublots" else None), now[name])
     return {"compared_with_closing_report": True, "differences": differences}
 
 
@@ -150,7 +162,7 @@ def _batch(batch: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _documents(batch: Mapping[str, Any], recipe: Recipe | None) -> dict[str, Any]:
+def _documents(batch: Mapping[str, Any], recipe: RecordedRecipe | None) -> dict[str, Any]:
     return {
         "product": recipe.product if recipe else None,
         "recipe_name": batch["recipe_name"],
@@ -192,19 +204,20 @@ def _rejects(facts: BatchFacts, rows: Rows) -> dict[str, dict[str, int]]:
     return {"by_reason": dict(facts.reasons), "by_defect": dict(facts.defects), "by_channel": dict(rows.channels)}
 
 
-def _recipe(batch: Mapping[str, Any], state: Path) -> Recipe | None:
+def _recipe(batch: Mapping[str, Any], state: Path) -> RecordedRecipe | None:
     """Return the recipe of the batch where it lies beside the state and has the pinned digest, else None."""
-    for path in (state / "documents" / batch["recipe"], state.parent / "recipe" / "recipe.json"):
+    stored = state / "store" / "recipes" / batch["recipe"] / "recipe.json"
+    for path in (state / "documents" / batch["recipe"], stored, state.parent / "recipe" / "recipe.json"):
         try:
             raw = path.read_bytes()
             if hashlib.sha256(raw).hexdigest() == batch["recipe"]:
-                return msgspec.json.decode(raw, type=Recipe)
+                return msgspec.json.decode(raw, type=RecordedRecipe)
         except (OSError, msgspec.MsgspecError):
             continue
     return None
 
 
-def _plots(db: sqlite3.Connection, name: str, rows: Rows, recipe: Recipe | None) -> dict[str, Any]:
+def _plots(db: sqlite3.Connection, name: str, rows: Rows, recipe: RecordedRecipe | None) -> dict[str, Any]:
     scores = read_scores(db, name)
     limits = [limit for view in recipe.views for limit in view.limits.values()] if recipe else []
     bucket_s, buckets = over_time(rows)

@@ -70,6 +70,31 @@ def identity(report: Report) -> list[Grid]:
     return [Grid("Identity", (("", False), ("", False)), (0.16, 0.84), rows)]
 
 
+def sublots(report: Report) -> list[Grid]:
+    """What judged which units, where QA signed a swap inside the batch; nothing where none was made."""
+    rows = []
+    for lot in report["sublots"]:
+        units, signed = lot["units"], f"{lot['signed_by']}, {lot['signed_utc']}: {lot['why']}"
+        places = ", ".join(f"{p['epoch']}.{p['lane']}.{p['first']}-{p['last']}" for p in lot["places"]) or NOTHING
+        rows += [
+            (
+                str(lot["number"]),
+                f"bundle {lot['bundle_name']}  sha256 {lot['bundle']}",
+                str(units["in"]),
+                str(units["accepted"]),
+            ),
+            ("", f"recipe {lot['recipe_name']}  sha256 {lot['recipe']}", "", ""),
+            ("", f"begun {lot['begun']}, units {places}", "", ""),
+            ("", f"signed by {signed}" if lot["signed_by"] else "as the batch was opened", "", ""),
+        ]
+    heads = (("", False), ("sub-lot", False), ("units", True), ("accepted", True))
+    return (
+        [Grid("Sub-lots: swapped inside the batch by signed order", heads, (0.05, 0.71, 0.12, 0.12), rows)]
+        if rows
+        else []
+    )
+
+
 def reconciliation(report: Report) -> list[Grid]:
     """The two sides, what the closing rule says of them, and by epoch and lane."""
     found = report["reconciliation"]
@@ -214,6 +239,6 @@ def _refused(report: Report) -> Grid:
 
 
 SECTIONS: tuple[Callable[[Report], list[Grid]], ...] = (
-    *(identity, reconciliation, rejects, latency),
+    *(identity, sublots, reconciliation, rejects, latency),
     *(alarms, acts, evidence),
 )

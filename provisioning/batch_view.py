@@ -9,7 +9,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from provisioning.batch_sections import Grid, headline, latency, reconciliation, rejects
+from provisioning.batch_sections import Grid, headline, latency, reconciliation, rejects, sublots
 
 TONES = {"good": "bold white on dark_green", "bad": "bold white on red", "open": "bold black on yellow"}
 YES_NO = {"yes": "green", "no": "yellow", "unknown": "dim"}
@@ -25,7 +25,7 @@ def summary(report: Mapping[str, Any]) -> RenderableType:
         for name, count in report["units"].items()
         if count or name not in QUIET_AT_ZERO
     )
-    grids = [grid for make in (reconciliation, rejects, latency) for grid in make(report) if grid.rows]
+    grids = [grid for make in (sublots, reconciliation, rejects, latency) for grid in make(report) if grid.rows]
     alarms, images = report["alarms"], report["images"]
     by_code = ", ".join(f"{row['count']} {row['code']}" for row in alarms["by_code"][:6])
     kept = f"{images['retained']} kept, {images['released']} released, {images['dropped']} dropped"

@@ -162,7 +162,7 @@ def _export(parsed: argparse.Namespace) -> int:
         return DONE
     station = places.station_of(state)
     with one_line(), _site_archive(station if parsed.images else None) as elsewhere:
-        documents = (lambda: documents_of(station)) if station else dict
+        documents = (lambda: documents_of(station, state)) if station else dict
         sources = Sources(state, documents, verifier(), elsewhere)
         with progress(Console(stderr=True)) as step:
             exported = export(sources, parsed.target, parsed.batch, parsed.images, step)

@@ -11,11 +11,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from daemon import config
 from daemon.ledger_file import LEDGER, reading
+from daemon.store_requests import STORE
 from daemon.vision.plan import Folders, Plan, folders_of
 from provisioning import evidence_check, places
 from provisioning.places import PlaceError
 from provisioning.replay import Likeness, Replayer, load_pinned, summary
-from provisioning.replay_rows import Scope, scope_of, units_of
+from provisioning.replay_rows import Pins, scope_of, units_of
 
 IDENTICAL, DIFFERENT = 0, 1
 SHOWN = 20
@@ -55,15 +56,18 @@ def _replay(parsed: argparse.Namespace) -> int:
     state = places.find_state(parsed.state)
     with reading(state / LEDGER) as db:
         scope = scope_of(db, parsed.what)
-        plan = _plan(parsed, state, scope)
-        with contextlib.closing(plan):
+        with contextlib.ExitStack() as opened:
+            plans: dict[str, Plan] = {}
+            for lot in scope.lots:
+                plans[lot.configuration] = opened.enter_context(contextlib.closing(_plan(parsed, state, lot)))
+            plan = plans[scope.pins.configuration]
             tolerance = parsed.tolerance if plan.loaded.plan != scope.pins.plan else 0.0
-            replayer = Replayer(state, plan, tolerance)
+            replayer = Replayer(state, plans, tolerance)
             with _progress() as progress:
                 task = progress.add_task("replaying", total=scope.units)
                 for _ in replayer.all(units_of(db, scope)):
                     progress.advance(task)
-            document = summary(replayer.tally, scope.pins, plan, tolerance)
+            document = summary(replayer.tally, scope.pins, plan, tolerance, len(scope.lots))
     if parsed.json:
         print(json.dumps(document, indent=2))
     else:
@@ -82,14 +86,22 @@ def _verify(parsed: argparse.Namespace) -> int:
     return DIFFERENT if wrong else IDENTICAL
 
 
-def _plan(parsed: argparse.Namespace, state: Path, scope: Scope) -> Plan:
+def _plan(parsed: argparse.Namespace, state: Path, pins: Pins) -> Plan:
+    """Load what a sub-lot was judged with: what is named, else the station's own pair, else what the store has."""
     path = parsed.station or places.station_of(state)
     if path is None:
-        raise PlaceError(f"no station file beside {state}: name that of batch {scope.pins.batch} with --station")
+        raise PlaceError(f"no station file beside {state}: name that of batch {pins.batch} with --station")
     station = config.load(path)
     named = folders_of(path, station)
-    folders = Folders(parsed.bundle or named.bundle, parsed.recipe or named.recipe, parsed.trust or named.trust)
-    return load_pinned(path, station, folders, scope.pins)
+    bundle = parsed.bundle or _stored(state, "bundles", pins.bundle) or named.bundle
+    recipe = parsed.recipe or _stored(state, "recipes", pins.recipe) or named.recipe
+    return load_pinned(path, station, Folders(bundle, recipe, parsed.trust or named.trust), pins)
+
+
+def _stored(state: Path, kind: str, digest: str) -> Path | None:
+    """Return where the device's store has a document, None if it has not."""
+    path = state / STORE / kind / digest
+    return path if path.is_dir() else None
 
 
 def _progress() -> Progress:

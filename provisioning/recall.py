@@ -94,13 +94,20 @@ def of_document(db: sqlite3.Connection, kind: str, value: str) -> Scope:
     Raises:
         UnknownToLedger: none fits.
     """
-    everything = [(batch, getattr(batch, kind), getattr(batch, f"{kind}_name", "")) for batch in batches(db)]
+    everything = [(batch, *ran) for batch in batches(db) for ran in _ran(db, kind, batch)]
     found = [row for row in everything if value and (row[1].startswith(value.lower()) or row[2].startswith(value))]
     if not found:
         known = sorted({f"{name} {digest[:12]}".strip() for _, digest, name in everything})
         raise UnknownToLedger(f"no batch ran with {kind} {value!r}; there are {some(known)}")
     matched = sorted({f"{name} {digest}".strip() for _, digest, name in found})
-    return _of_batches(db, kind, value, [batch for batch, _, _ in found], matched)
+    return _of_batches(db, kind, value, list(dict.fromkeys(batch for batch, _, _ in found)), matched)
+
+
+def _ran(db: sqlite3.Connection, kind: str, batch: BatchLine) -> list[tuple[str, str]]:
+    """Return digest and name of what a batch was opened with, and of what a swap inside it brought."""
+    columns = f"{kind}, {kind}_name" if kind != "configuration" else "configuration, ''"
+    swaps = db.execute(f"SELECT {columns} FROM sublot WHERE batch = ? ORDER BY number", (batch.id,))
+    return [(getattr(batch, kind), getattr(batch, f"{kind}_name", "")), *swaps]
 
 
 def of_defect(db: sqlite3.Connection, code: str) -> Scope:

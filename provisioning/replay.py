@@ -22,7 +22,7 @@ from daemon.line.unit import Finish, channel_of
 from daemon.messages import Bound, Judged
 from daemon.recipe import RecipeRefused
 from daemon.units import JudgedView, Reason, Stages
-from daemon.vision.fusion import Fusion, Looked
+from daemon.vision.fusion import Fusion, Judge, Looked
 from daemon.vision.plan import Folders, Plan, open_plan, rules_of
 from engines.errors import EngineError
 from provisioning.replay_rows import Pins, RecordedUnit, ReplayRefused
@@ -113,14 +113,15 @@ def load_pinned(station_path: Path, station: Station, folders: Folders, pins: Pi
 
 
 class Replayer:
-    """Replays units against one loaded plan."""
+    """Replays units, each against the plan of its sub-lot."""
 
-    def __init__(self, state: Path, plan: Plan, tolerance: float = 0.0) -> None:
-        """`tolerance`: scores (0..1) may differ by that much, for another plan than the one that judged."""
+    def __init__(self, state: Path, plans: Mapping[str, Plan], tolerance: float = 0.0) -> None:
+        """`plans` by configuration; `tolerance`: scores (0..1) may differ by that much, for another plan than the one
+        that judged."""
         self._state = state
-        self._plan = plan
+        self._plans = plans
         self._tolerance = tolerance
-        self._rules = rules_of(plan.recipe)
+        self._judges = {plan.loaded.recipe: Judge(plan.loaded.bundle, rules_of(plan.recipe)) for plan in plans.values()}
         self.tally = Tally()
 
     def all(self, units: Iterable[RecordedUnit]) -> Iterator[Replayed]:
@@ -139,7 +140,7 @@ class Replayer:
         if missing:
             return Replayed(name, Likeness.NOT_KEPT, f"image of {', '.join(_place(view) for view in missing)} not kept")
         try:
-            frames = [self._looked(row, view) for view in row.views]
+            frames = [self._looked(self._plans[row.configuration], row, view) for view in row.views]
         except ImageDamaged as error:
             return Replayed(name, Likeness.DIFFERS, str(error))
         if failed := [view for view, now in zip(row.views, frames, strict=True) if now.scores and not view.scores]:
@@ -149,28 +150,32 @@ class Replayer:
         judged = self._judged(row, frames)
         return self._compared(row, judged) if judged else Replayed(name, Likeness.DIFFERS, "no verdict comes of it now")
 
-    def _looked(self, row: RecordedUnit, view: JudgedView) -> Looked:
+    def _looked(self, plan: Plan, row: RecordedUnit, view: JudgedView) -> Looked:
         """Look at a kept image as vision does at a frame. Of a frame with regions only the region is kept: the light of
         such a frame is taken from the record.
         """
         camera, image = view.key.camera, read_image(image_file(self._state, view.digest))
         frame = _frame(image)
-        if camera in self._plan.regions:
+        if camera in plan.regions:
             lit = bool(view.scores) or row.reason is not Reason.LIGHT
         else:
-            reading = self._plan.light(camera, frame)
+            reading = plan.light(camera, frame)
             lit = reading is None or reading.lit
         self.tally.frames.add(view.digest)
         self.tally.inferences += lit
-        scores = self._plan.scores(camera, frame).scores if lit else {}
-        return Looked(view.key, view.device_ts, view.digest, scores, 0, 0, 0, lit, view.view.region)
+        scores = plan.scores(camera, frame).scores if lit else {}
+        return Looked(view.key, view.device_ts, view.digest, scores, 0, 0, 0, plan.loaded.recipe, lit, view.view.region)
 
     def _judged(self, row: RecordedUnit, frames: Sequence[Looked]) -> Judged | None:
-        fusion = Fusion(self._rules, self._plan.loaded.bundle, self._plan.looks)
+        plan = self._plans[row.configuration]
+        fusion = Fusion(self._judges, plan.looks)
         for frame in frames:
             fusion.session(frame.key.camera, frame.key.session)
         for view, frame in zip(row.views, frames, strict=True):
-            for command in (*fusion.looked(frame, 0), *fusion.bound(Bound(row.unit, view.view, frame.key), 0)):
+            for command in (
+                *fusion.looked(frame, 0),
+                *fusion.bound(Bound(row.unit, view.view, frame.key, plan.loaded.recipe), 0),
+            ):
                 if isinstance(command, Judged):
                     return command
         return None
@@ -217,8 +222,11 @@ def _verdicts_compared(row: RecordedUnit, judged: Judged) -> list[str]:
     return [f"{name} {then or 'none'}, now {now or 'none'}" for name, (then, now) in pairs.items() if then != now]
 
 
-def summary(tally: Tally, pins: Pins, plan: Plan, tolerance: float) -> dict[str, Any]:
-    """Return the outcome as a document; `engines` and `release` say what replayed, for whoever compares plans."""
+def summary(tally: Tally, pins: Pins, plan: Plan, tolerance: float, sublots: int = 1) -> dict[str, Any]:
+    """Return the outcome as a document; `engines` and `release` say what replayed, for whoever compares plans.
+
+    Documents and plan are those of the first of the `sublots` that were replayed.
+    """
     return {
         "batch": pins.batch,
         "good": tally.good,
@@ -230,6 +238,7 @@ def summary(tally: Tally, pins: Pins, plan: Plan, tolerance: float) -> dict[str,
         "largest_difference": tally.largest,
         "documents": {"station": pins.station, "bundle": pins.bundle, "recipe": pins.recipe},
         "configuration": pins.configuration,
+        "sublots": sublots,
         "plan": {"then": pins.plan, "now": plan.loaded.plan},
         "release": {"then": pins.release, "now": config.release()},
         "engines": {look: _engine(plan, look) for look in plan.lookers},

@@ -14,7 +14,9 @@ _UNIT = """SELECT epoch, lane, number, batch, configuration, outcome, verdict, r
   plc_flags, encoder FROM unit WHERE"""
 _VIEWS = """SELECT camera, region, shot, frame_camera, frame_session, frame_id, device_ts, pixel_digest, scores
 FROM unit_view WHERE (epoch, lane, number) = (?, ?, ?) ORDER BY position"""
-_PINS = "SELECT id, station, bundle, recipe, register_map, release, plan, configuration FROM batch WHERE id = ?"
+_PINS = """SELECT id, station, bundle, recipe, register_map, release, plan, configuration FROM batch WHERE id = ?
+UNION ALL SELECT * FROM (SELECT b.id, b.station, s.bundle, s.recipe, b.register_map, b.release, s.plan, s.configuration
+  FROM sublot AS s JOIN batch AS b ON b.id = s.batch WHERE b.id = ? ORDER BY s.number)"""
 
 ONE = "(epoch, lane, number) = (?, ?, ?)"
 SLICE = 256
@@ -28,7 +30,7 @@ class ReplayRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Pins:
-    """What a batch was opened with."""
+    """What a batch was opened with, or a sub-lot of it began with."""
 
     batch: str
     station: str
@@ -61,11 +63,16 @@ class RecordedUnit:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What was asked for: a whole batch, or one unit of it."""
+    """What was asked for: a whole batch, or one unit of it. `lots`: what each configuration in it pins."""
 
-    pins: Pins
+    lots: tuple[Pins, ...]
     unit: UnitId | None
     units: int
+
+    @property
+    def pins(self) -> Pins:
+        """What the batch was opened with."""
+        return self.lots[0]
 
 
 def scope_of(db: sqlite3.Connection, text: str) -> Scope:
@@ -76,32 +83,35 @@ def scope_of(db: sqlite3.Connection, text: str) -> Scope:
         UnknownToLedger: no such unit.
     """
     text = text or _newest(db)
-    pins = _pins(db, text)
-    if pins:
+    lots = _pins(db, text)
+    if lots:
         count = db.execute("SELECT count(*) FROM unit WHERE batch = ?", (text,)).fetchone()[0]
-        return Scope(pins, None, int(count))
+        return Scope(lots, None, int(count))
     if not text[:1].isdecimal():
         raise ReplayRefused(f"no batch {text!r} on record; name a batch, or a unit by its number")
     unit = named(db, text)[0]
     row = next(_rows(db, ONE, msgspec.structs.astuple(unit)), None)
-    pins = _pins(db, row.batch) if row else None
-    if pins is None:
+    lots = _pins(db, row.batch) if row else ()
+    if not lots or row is None:
         raise ReplayRefused(f"unit {unit} belongs to no batch: which recipe judged it is not on record")
-    return Scope(pins, unit, 1)
+    own = tuple(pins for pins in lots if pins.configuration == row.configuration)
+    return Scope(own[:1] or lots, unit, 1)
 
 
 def units_of(db: sqlite3.Connection, scope: Scope) -> Iterator[RecordedUnit]:
     """Yield the units of a scope, in order of epoch, lane and number.
 
     Raises:
-        ReplayRefused: a unit's row pins something else than its batch.
+        ReplayRefused: a unit's row pins something else than its batch and its sub-lots.
     """
     pins = scope.pins
-    text = (pins.station, pins.bundle, pins.recipe, pins.register_map, pins.release, pins.plan)
-    if configuration_digest(*text) != pins.configuration:
-        raise ReplayRefused(f"batch {pins.batch}: its documents are not those of its configuration digest: altered?")
+    for lot in scope.lots:
+        text = (lot.station, lot.bundle, lot.recipe, lot.register_map, lot.release, lot.plan)
+        if configuration_digest(*text) != lot.configuration:
+            raise ReplayRefused(f"batch {pins.batch}: its documents are not those of its configuration: altered?")
+    bundles = {lot.configuration: lot.bundle for lot in scope.lots}
     for row in _sliced(db, pins.batch) if scope.unit is None else _rows(db, ONE, msgspec.structs.astuple(scope.unit)):
-        if row.configuration != pins.configuration or (row.views and row.bundle != pins.bundle):
+        if row.configuration not in bundles or (row.views and row.bundle != bundles[row.configuration]):
             raise ReplayRefused(f"unit {row.unit}: judged by another configuration than batch {pins.batch} pins")
         yield row
 
@@ -148,6 +158,7 @@ def _newest(db: sqlite3.Connection) -> str:
     return str(found[0])
 
 
-def _pins(db: sqlite3.Connection, batch: str) -> Pins | None:
-    found = db.execute(_PINS, (batch,)).fetchone()
-    return Pins(*found) if found else None
+def _pins(db: sqlite3.Connection, batch: str) -> tuple[Pins, ...]:
+    """Return what a batch and its sub-lots pin, each configuration once; nothing for an unknown batch."""
+    found = [Pins(*row) for row in db.execute(_PINS, (batch, batch))]
+    return tuple({lot.configuration: lot for lot in reversed(found)}.values())[::-1]

@@ -49,6 +49,7 @@ def complete(
         | dict(findings)
         | {
             "truth": judge(truth, ledger).document(),
+            "uninspected": sum(not unit.views for unit in ledger),
             "latency_ms": latency,
             "faults": [dict(fault) | _around(fault, ledger) for fault in findings["faults"]],
         }
@@ -89,6 +90,8 @@ def show(document: Mapping[str, Any], console: Console) -> None:
         _beside(_latency(document["latency_ms"]), _reasons(document)),
     )
     console.print(Panel(body, title=title, title_align="left", subtitle=_foot(document), subtitle_align="left"))
+    if document["sublots"]:
+        console.print(_sublots(document["sublots"]))
     for line in document["not_closed_because"]:
         console.print(Text(f"  {line}", style="red"))
     if document["acts"] and not document["faults"]:
@@ -150,6 +153,16 @@ def _reasons(document: Mapping[str, Any]) -> Table:
     return table
 
 
+def _sublots(sublots: Sequence[Mapping[str, Any]]) -> Table:
+    table = _table("sub-lots", "", "in", "accepted", "rejected")
+    table.add_column("judged by", overflow="fold")
+    for lot in sublots:
+        counts = (str(lot["units"][name]) for name in ("in", "accepted", "rejected"))
+        signed = f", signed by {lot['signed_by']} {lot['signed_utc']}" if lot["signed_by"] else ""
+        table.add_row(str(lot["number"]), *counts, f"{lot['bundle_name']}, {lot['recipe_name']}{signed}")
+    return table
+
+
 def _faults(faults: Sequence[Mapping[str, Any]]) -> Table:
     table = _table("faults played", "", "lasted", "no permit", "reset by")
     table.add_column("line states", overflow="fold")
@@ -167,4 +180,5 @@ def _seconds(ms: float | None) -> str:
 
 def _foot(document: Mapping[str, Any]) -> Text:
     text = f" {document['rate_per_min']:g} units/min · {document['late']} late · "
+    text += f"{document['uninspected']} uninspected · "
     return Text(f"{text}configuration {document['configuration_digest'][:16]}… ", style="dim")

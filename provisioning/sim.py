@@ -22,7 +22,7 @@ from daemon.ledger_file import LedgerUnreadable
 from daemon.messages import Act, Answer, Ask, Report, Status
 from daemon.wire import Message
 from drivers.sim.faults import FaultName, Order
-from provisioning import places, unitfile
+from provisioning import places, simswap, unitfile
 from provisioning.attendant import Attendant
 from provisioning.boxlink import Box
 from provisioning.faultplan import label
@@ -64,6 +64,7 @@ class Options:
     headless: bool
     keep: Path | None
     layout: Layout = Layout()
+    swap: simswap.Swap | None = None
 
 
 class Simulation:
@@ -72,6 +73,7 @@ class Simulation:
     def __init__(self, options: Options, documents: Documents, view: View) -> None:
         self.run: Run = prepare(documents, options.keep, options.rate, options.layout)
         self._options = options
+        self._trust = documents.trust
         self._view = view
         self._selector = selectors.DefaultSelector()
         log = self.run.log
@@ -115,6 +117,8 @@ class Simulation:
         self._phase("inspecting")
         self._attended = True
         limit = 60.0 * self._options.units / self._options.rate * 2 + GRACE_S
+        if self._options.swap:
+            self._swap(self._options.swap, batch, limit)
         self._until(lambda: "done" in self._box_said, limit, "the last vial to leave the line")
         self._attended = False
         self._phase("closing the batch")
@@ -124,6 +128,16 @@ class Simulation:
             self._act(self._recorder, _act("batch-close", batch), CLOSE_S)
             self._until(self._batch_archived, ARCHIVE_S, "the archive")
         return self._report()
+
+    def _swap(self, swap: simswap.Swap, batch: str, limit: float) -> None:
+        """Stage the other pair beside the running line, and have it take over by QA's order at its unit."""
+        simswap.stage(swap, self._trust, self.run.state)
+        self._until(
+            lambda: self.snapshot.infeed >= swap.unit or "done" in self._box_said, limit, "the unit of the swap"
+        )
+        order = simswap.ordered(batch, simswap.digests(swap), self._trust, _actor())
+        self._act(self._recorder, order, ACT_S)
+        self.snapshot.tell(f"swapped to {swap.bundle.name} after unit {self.snapshot.infeed}")
 
     def findings(self) -> dict[str, Any]:
         """Return what this run adds to the report: faults played, acts of the attendant, restarts by process."""
@@ -303,5 +317,8 @@ def command_here(command: tuple[str, ...], station: Path) -> list[str]:
 
 
 def _act(kind: str, new: str) -> Act:
-    actor = os.environ.get("USER") or "simulator"
-    return Act(kind, actor, "operator", "linewarden sim", "", new)
+    return Act(kind, _actor(), "operator", "linewarden sim", "", new)
+
+
+def _actor() -> str:
+    return os.environ.get("USER") or "simulator"

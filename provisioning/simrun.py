@@ -34,7 +34,8 @@ def run(options: Options, bundle: Path | None, recipe: Path | None, trust: Path 
     """
     demo = demo_documents()
     documents = replace(demo, bundle=bundle or demo.bundle, recipe=recipe or demo.recipe, trust=trust or demo.trust)
-    for directory in (documents.bundle, documents.recipe):
+    swapped = (options.swap.bundle, options.swap.recipe) if options.swap else ()
+    for directory in (documents.bundle, documents.recipe, *swapped):
         verify_directory(directory, documents.trust, production=False)
     console = Console()
     document, done = _play(options, documents, _view(options, console))

@@ -122,7 +122,7 @@ def story(db: sqlite3.Connection, unit: UnitId, others: Sequence[UnitId] = ()) -
     source = row or permit
     if source is None and not gap:
         raise UnknownToLedger(f"no unit {unit} is on record; {_known(db)}")
-    batch = _batch(db, source["batch"]) if source else None
+    batch = _batch(db, source["batch"], source["configuration"]) if source else None
     found = Story(
         unit=unit,
         row=row,
@@ -146,6 +146,7 @@ def stages_ms(row: dict[str, Any]) -> dict[str, float]:
     }
 
 
+_LOT = "number AS sublot, bundle, recipe, bundle_name, recipe_name, plan, configuration, signer, signed_utc, why"
 _ID = "epoch = ? AND lane = ? AND number = ?"
 
 
@@ -170,9 +171,16 @@ def _gap(db: sqlite3.Connection, unit: UnitId) -> str:
     return f"in the gap {row[0]}-{row[1]}: {row[2]}" if row else ""
 
 
-def _batch(db: sqlite3.Connection, name: str) -> dict[str, Any] | None:
+def _batch(db: sqlite3.Connection, name: str, configuration: str) -> dict[str, Any] | None:
+    """Return the batch with the documents of the sub-lot that a configuration names; `sublot` 0: the batch has none."""
     rows = rows_of(db, "SELECT * FROM batch WHERE id = ?", (name,))
-    return {key: value for key, value in rows[0].items() if key != "report"} if rows else None
+    if not rows:
+        return None
+    swaps = rows_of(db, f"SELECT {_LOT} FROM sublot WHERE batch = ? ORDER BY number", (name,))
+    own = {"sublot": 1} if swaps else {"sublot": 0}
+    if configuration != rows[0]["configuration"]:
+        own = next((swap for swap in swaps if swap["configuration"] == configuration), own)
+    return {key: value for key, value in rows[0].items() if key != "report"} | own
 
 
 def _looks(db: sqlite3.Connection, unit: UnitId, permit: dict[str, Any] | None, *, recorded: bool) -> list[Look]:

@@ -108,6 +108,9 @@ def _facts(story: Story, width: int | None) -> Table:
     source, batch = story.row or story.permit or {}, story.batch
     if batch:
         table.add_row("batch", f"{batch['id']} ({batch['state']})")
+        if batch["sublot"]:
+            signed = f", signed by {batch['signer']} {batch['signed_utc']}: {batch['why']}" if "signer" in batch else ""
+            table.add_row("sub-lot", f"{batch['sublot']}{signed}")
         table.add_row("people", _people(batch))
         for name in ("bundle", "recipe"):
             table.add_row(name, f"{batch[f'{name}_name']}  {batch[name][:width]}")

@@ -240,9 +240,11 @@ def activated(state: StoreState, number: int, facts: Facts, said: Said) -> tuple
     """Return the state after the act `activate`, and what to answer. While a batch is open it waits, staged.
 
     Raises:
-        StoreRefused: a pin or a revocation stands in its way, or it is active.
+        StoreRefused: a pin or a revocation stands in its way, vision refused it, or it is active.
     """
     one = state.generations[number]
+    if one.health is Health.REFUSED:
+        raise StoreRefused(f"vision refused generation {number}: {one.text}; activate its bundle to try it once more")
     if number == state.active:
         raise StoreRefused(
             f"generation {number} (bundle {one.bundle[:12]}, recipe {one.recipe[:12]}) is active already"

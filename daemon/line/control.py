@@ -37,13 +37,14 @@ from daemon.messages import (
     Judged,
     Loaded,
     Resume,
+    Staged,
     Status,
     Stored,
     Unbound,
     VisionFault,
 )
 from daemon.states import State
-from daemon.units import Evidence, LineMode, Reason, UnitId
+from daemon.units import LineMode, Reason, UnitId
 from daemon.wire import Message
 from drivers import plc_link as wires
 from drivers.registers import PlcState, RegisterMap
@@ -147,10 +148,10 @@ class Control:
         unit = UnitId(event.epoch, event.lane, event.number)
         if not self._arming.concerns(unit):
             return
+        self._arming.created(unit)
         self._grid.created(unit, event.encoder)
         self._summary.created(unit)
-        stale = unit.epoch != self._plc.epoch
-        refuse = Reason.LINE_DOWN if stale else self._refusal(now)
+        refuse = self._refusal(now) if unit.epoch == self._plc.epoch else Reason.LINE_DOWN
         self._do(self._tracker.created(unit, event.encoder, event.at_ns, refuse), now)
 
     def _edge(self, event: wires.EdgeLatched, now: int) -> None:
@@ -178,10 +179,11 @@ class Control:
         """Something arrived from camera, vision or recorder."""
         self._stations.look_ahead(self._tracker, self._snapshot, now)
         match message:
-            case FrameSeen():
-                self._frame(message.evidence, now)
+            case FrameSeen() if (name := message.evidence.key.camera) in self._stations.names:
+                self._decide(name, self._stations.binder(name).frame(message.evidence, now), now)
             case Judged():
-                self._do(self._tracker.judged(message, now, self._refusal(now)), now)
+                ours = self._arming.judges(message)
+                self._do(self._tracker.judged(message, now, self._refusal(now), ours=ours), now)
             case Stored():
                 self._rows.stored(message.seq)
                 self._permits.stored(message.seq, now)
@@ -189,8 +191,8 @@ class Control:
                 self._camera_state(message.camera, message.session if message.acquiring else 0, now)
             case FrameLost():
                 self._desk.alarm("FRAME_LOST", f"{message.key.camera}: {message.cause}", now, quiet=True)
-            case Loaded():
-                self._arming.loaded = message
+            case Loaded() | Staged():
+                self._arming.warmed(message)
                 self._configure()
             case VisionFault():
                 self._desk.alarm(*self._oversight.vision_fault(message, now), now, quiet=True)
@@ -204,14 +206,14 @@ class Control:
         if process == "recorder":
             self._rows.connected()
         if process == "vision":
-            self._arming.loaded = None
+            self._arming.vision_lost()
 
     def gone(self, process: str, name: str, why: str, now: int) -> None:
         """A process went away."""
         if process == "camera":
             self._camera_state(name, 0, now)
         elif process == "vision":
-            self._arming.loaded = None
+            self._arming.vision_lost()
         if process in ("camera", "vision", "recorder"):
             self._desk.note("PEER_LOST", f"{process} {name}: {why}", now)
 
@@ -235,8 +237,11 @@ class Control:
             self._oversight.reset()
             self._desk.another_batch(now)
         first = not self._arming.ready
-        self._arming.take(arm)
-        self._oversight.armed(arm.recipe, self._arming.told.owed.recipe)
+        if cut := self._arming.take(arm):
+            self._desk.note("SUBLOT", cut, now)
+        self._oversight.armed(arm.recipe, self._arming.told.owed.recipe, swapped=bool(cut))
+        if arm.revoked:
+            self._desk.alarm("REVOKED", arm.revoked, now, quiet=True)
         self._configure()
         if first:
             begin(self._desk, self._oversight, self._arming.told, now)
@@ -246,11 +251,6 @@ class Control:
             self._stations.sessions[camera] = session
             self._decide(camera, self._stations.binder(camera).session(session), now)
 
-    def _frame(self, evidence: Evidence, now: int) -> None:
-        name = evidence.key.camera
-        if name in self._stations.names:
-            self._decide(name, self._stations.binder(name).frame(evidence, now), now)
-
     def _decide(self, camera: str, decisions: list[binding.Decision], now: int) -> None:
         for decision in decisions:
             match decision:
@@ -259,7 +259,7 @@ class Control:
                         refused = self._tracker.bound(unit, view, decision.evidence)
                         self._do(refused, now)
                         if not refused:
-                            self._post.to_vision(Bound(unit, view, decision.evidence.key))
+                            self._post.to_vision(Bound(unit, view, decision.evidence.key, self._arming.recipe_of(unit)))
                 case binding.Missing():
                     for unit, _ in self._grid.members(camera, decision.unit, decision.shot):
                         self._do(self._tracker.missing(unit, decision.reason), now)
@@ -275,7 +275,7 @@ class Control:
         for command in commands:
             match command:
                 case tracking.Grant():
-                    self._permits.grant(permit_row(command, self._arming.arm), now)
+                    self._permits.grant(permit_row(command, self._arming.arm_of(command.unit)), now)
                     self._summary.permitted(command.stages)
                 case tracking.WouldPermit():
                     self._summary.permitted(command.stages)
@@ -293,7 +293,7 @@ class Control:
                     self._desk.alarm("ESCAPED", f"unit {command.unit}: {command.cause}", now)
 
     def _finish(self, finish: Finish, now: int) -> None:
-        row = unit_row(finish, self._arming.arm)
+        row = unit_row(finish, self._arming.arm_of(finish.unit))
         self._arming.recorded(finish.unit)
         self._rows.put(row, now)
         self._summary.finished(row)
@@ -365,8 +365,7 @@ class Control:
 
     def _configure(self) -> None:
         """Take limits from recipe and station once the loaded documents are the armed ones."""
-        loaded = self._arming.loaded
-        if loaded and self._arming.armed_is_loaded:
+        if loaded := self._arming.armed:
             self._stations.limit(loaded.window_ms, loaded.min_gap_mm)
             self._tracker.configure(limits(self._station, loaded))
             self._oversight.configure(loaded)

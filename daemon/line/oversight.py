@@ -51,13 +51,14 @@ class Oversight:
         demands = Demands(loaded.max_latency_ms, loaded.min_gap_mm, self._station.worst_latency_ms)
         self.misfit = misfit(self._station, demands)
 
-    def armed(self, recipe: str, before: str = "") -> None:
+    def armed(self, recipe: str, before: str = "", *, swapped: bool = False) -> None:
         """A batch was opened (or closed: ""): nothing of another product may be left in the machine.
 
-        `before` is the recipe that ran last in an earlier life of the line.
+        `before` is the recipe that ran last in an earlier life of the line; `swapped`: inside the batch, each unit in
+        the machine knows what judges it.
         """
         before = self._recipe or before
-        if recipe and before and recipe != before:
+        if recipe and before and recipe != before and not swapped:
             self.clearance.require("another recipe than that of the last batch")
         self._recipe = recipe or before
 

@@ -18,6 +18,7 @@ from daemon.messages import (
     Latches,
     Loaded,
     Resume,
+    Staged,
     Status,
     Stored,
     VisionFault,
@@ -144,7 +145,7 @@ class Peers:
     def _may_say(self, peer: Peer, message: Message) -> bool:
         """Verdicts come from the one vision, records from the one recorder, frames from the camera they name."""
         match message:
-            case Judged() | Loaded() | VisionFault():
+            case Judged() | Loaded() | Staged() | VisionFault():
                 return peer is self.vision
             case Stored() | Resume() | Arm():
                 return peer is self.recorder

@@ -113,7 +113,6 @@ def limits(station: Station, loaded: Loaded | None) -> tracking.Settings:
     lead, scale = geometry.ejector_lead_mm, geometry.counts_per_mm
     return tracking.Settings(
         views=frozenset(loaded.views if loaded else ()),
-        bundle=loaded.bundle if loaded else "",
         min_gap_counts=int(
             max(loaded.min_gap_mm if loaded else 0.0, getattr(station.wiring, "min_gap_mm", 0.0)) * scale
         ),

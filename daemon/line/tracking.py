@@ -40,7 +40,6 @@ class Settings:
     """
 
     views: frozenset[ViewKey]
-    bundle: str
     min_gap_counts: int
     decision_counts: int
     margin_counts: int
@@ -199,12 +198,13 @@ class Tracker:
         """Nothing in the machine may be accepted any more: take back every permit that is not spent."""
         return [command for entry in self._units.values() for command in self._reject(entry, reason)]
 
-    def judged(self, judged: Judged, now_ns: int, refuse: Reason | None) -> list[Command]:
-        """A verdict arrived. Grant only if every condition holds; `refuse` is why the line permits nothing now."""
+    def judged(self, judged: Judged, now_ns: int, refuse: Reason | None, *, ours: bool) -> list[Command]:
+        """A verdict arrived, `ours`: from what judges this unit. Grant only if every condition holds; `refuse` is why
+        the line permits nothing now."""
         entry = self._units.get(judged.unit)
         if not entry or entry.judged:
             return []
-        reason = self._objection(entry, judged, now_ns) or refuse
+        reason = self._objection(entry, judged, now_ns, ours) or refuse
         if reason is not Reason.MISMATCH:
             entry.judged = judged
         if reason:
@@ -230,11 +230,11 @@ class Tracker:
         entry.channel = channel
         return [Divert(entry.id, channel)]
 
-    def _objection(self, entry: TrackedUnit, judged: Judged, now_ns: int) -> Reason | None:
+    def _objection(self, entry: TrackedUnit, judged: Judged, now_ns: int, ours: bool) -> Reason | None:
         used = {view.view: view.key for view in judged.views}
         if entry.reason:
             return entry.reason
-        if judged.bundle != self._settings.bundle or any(entry.views.get(v) != key for v, key in used.items()):
+        if not ours or any(entry.views.get(v) != key for v, key in used.items()):
             return Reason.MISMATCH
         if judged.verdict is not Verdict.ACCEPT:
             return judged.reason if judged.reason is not Reason.NONE else Reason.ENGINE_FAULT

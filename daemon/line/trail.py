@@ -36,6 +36,7 @@ NOTES = {
     "PEER_FOUND": "recorder or vision is connected",
     "PEER_LOST": "recorder, vision or a camera process is gone, and why",
     "LOADED": "bundle and recipe that vision has loaded",
+    "SUBLOT": "what judges from now on inside the batch by a signed order, and the newest unit of each lane before it",
     "CAMERA": "a camera acquires in a new session, or does not acquire any more",
     "EPOCH": "the epoch agreed with the PLC, or that it is over",
     "KEY_SWITCH": "the PLC's key switch inspection authority as it stands now",

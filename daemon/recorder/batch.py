@@ -29,8 +29,29 @@ class BatchState(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class SubLot:
+    """Units of a batch that one pair judged. `number` 1 is what the batch was opened with, and nobody signed it."""
+
+    number: int
+    bundle: str
+    recipe: str
+    bundle_name: str
+    recipe_name: str
+    plan: str
+    configuration: str
+    begun_wall_ns: int
+    signer: str = ""
+    key: str = ""
+    signed_utc: str = ""
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class BatchRecord:
-    """The batch row. Wall times are UTC ns with the clock's quality, 0 and empty while open."""
+    """The batch row. Wall times are UTC ns with the clock's quality, 0 and empty while open.
+
+    `sublots` in order; bundle, recipe and configuration of the batch itself are those of the first.
+    """
 
     id: str
     state: BatchState
@@ -45,6 +66,7 @@ class BatchRecord:
     opened_clock: str
     closed_wall_ns: int = 0
     closed_clock: str = ""
+    sublots: tuple[SubLot, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +152,28 @@ class AlarmFact:
 
 
 @dataclass(frozen=True, slots=True)
+class SubLotShare:
+    """What became of the units of a sub-lot: outcomes, and by epoch and lane the first and the last of its numbers."""
+
+    number: int
+    outcomes: Mapping[str, int]
+    places: Mapping[tuple[int, int], Run]
+
+
+@dataclass(frozen=True, slots=True)
+class Island:
+    """Units of one outcome among neighbours of an epoch and lane whose rows name one configuration."""
+
+    epoch: int
+    lane: int
+    configuration: str
+    outcome: str
+    count: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
 class Rules:
     """What the facts depend on besides the ledger: a line in AUTOMATIC needs a permit for every accepted unit;
     `permitted_flag` is the PLC's flag for a permit consumed at the gate."""
@@ -143,8 +187,9 @@ class BatchFacts:
     """Everything the closing rule and the report look at. Counts are rows of this batch unless said otherwise.
 
     `unstored`: rows received and not durable yet. `unpermitted`: accepted without a permit row (0 where the line is
-    not in AUTOMATIC). `stray`: accepted in a touched epoch under no batch on record. `foreign`: accepted under another
-    configuration or bundle. `conflicts`: rows that contradict others, a frame credited to two units among them.
+    not in AUTOMATIC). `stray`: accepted in a touched epoch under no batch on record. `foreign`: accepted under a
+    configuration or bundle of none of the batch's sub-lots. `conflicts`: rows that contradict others, a frame credited
+    to two units among them. `shares` are empty where there was no swap.
     `escape_alarms`: also bodies without a unit, and units that a person had said to be removed, were seen to escape.
     """
 
@@ -166,6 +211,30 @@ class BatchFacts:
     alarms: Sequence[AlarmFact]
     alarm_count: int
     escape_alarms: int = 0
+    shares: Sequence[SubLotShare] = ()
+
+
+def share_out(sublots: Sequence[SubLot], islands: Iterable[Island]) -> list[SubLotShare]:
+    """Return what became of the units of each sub-lot.
+
+    Args:
+        islands: in order of epoch, lane and number. A pair that came back has the configuration that it had before:
+            which of its sub-lots a unit belongs to is told by what lies between.
+    """
+    outcomes: dict[int, dict[str, int]] = {lot.number: {} for lot in sublots}
+    places: dict[int, dict[tuple[int, int], Run]] = {lot.number: {} for lot in sublots}
+    reached: dict[int, int] = {}
+    for island in islands:
+        own = [lot.number for lot in sublots if lot.configuration == island.configuration]
+        if not own:
+            continue  # the closing rule names it
+        number = next((each for each in own if each >= reached.get(island.lane, 1)), own[-1])
+        reached[island.lane] = max(number, reached.get(island.lane, 1))
+        tally, place = outcomes[number], (island.epoch, island.lane)
+        tally[island.outcome] = tally.get(island.outcome, 0) + island.count
+        known = places[number].get(place, Run(island.first, island.last))
+        places[number][place] = Run(min(known.first, island.first), max(known.last, island.last))
+    return [SubLotShare(lot.number, outcomes[lot.number], places[lot.number]) for lot in sublots]
 
 
 def runs(numbers: Iterable[int]) -> tuple[Run, ...]:

@@ -1,4 +1,4 @@
-"""Acts on the batch: open, close, report (and the quota of a simulated station). A refusal is one line that helps."""
+"""Acts on the batch: open, swap, close, report (and a simulated station's quota). A refusal is one line that helps."""
 
 import re
 import time
@@ -9,9 +9,11 @@ from daemon import config
 from daemon.acts import LONGEST, clipped, recorded, unfit
 from daemon.config import Station
 from daemon.messages import Act, Answer, Arm, Loaded, Report
+from daemon.recorder import swap
 from daemon.recorder.batch import BatchFacts, BatchRecord, BatchState, Rules, why_open
 from daemon.recorder.gather import Gather
 from daemon.recorder.ledger import Ledger
+from daemon.recorder.papers import Papers
 from daemon.recorder.reading import RUNNING
 from daemon.recorder.report import build_report, document
 from daemon.recorder.rows import Received
@@ -21,12 +23,13 @@ from daemon.recorder.wall import WallClock
 from daemon.records import AuditRow, BatchClosed, BatchOpened
 from daemon.states import State
 from daemon.units import LineMode
+from signing.errors import SigningError
 
 BATCH_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 NAMED_REASONS = 5
 # Reading the rows of more units would keep the line's rows waiting for longer than it allows.
 LIVE_UNITS = 10_000
-BATCH_ACTS = ("batch-open", "batch-close")
+BATCH_ACTS = ("batch-open", "batch-close", "swap")
 NOTHING_ARMED = Arm("", "", "", "")
 
 
@@ -47,23 +50,48 @@ class Pins:
 class Desk:
     """Answers acts. Owned by the recorder's loop, which tells it what vision has loaded and whether line is there."""
 
-    def __init__(self, station: Station, pins: Pins, ledger: Ledger, gather: Gather, clock: WallClock) -> None:
+    def __init__(
+        self, station: Station, papers: Papers, pins: Pins, ledger: Ledger, gather: Gather, clock: WallClock
+    ) -> None:
         self._station = station
+        self._papers = papers
         self._pins = pins
         self._ledger = ledger
         self._gather = gather
         self._clock = clock
         self.loaded: Loaded | None = None
+        self.staged: list[Loaded] = []
+        self._revoked = ""
         self.line_present = False
         self.advanced: Advanced = nobody
         self.batch: BatchRecord | None = ledger.current_batch()
 
     @property
     def arm(self) -> Arm:
-        """What may judge now, with the digests pinned when the batch opened."""
+        """What may judge now, with the digests pinned when the batch, or its last sub-lot, began."""
         if not self.batch:
             return NOTHING_ARMED
-        return Arm(self.batch.id, self.batch.bundle, self.batch.recipe, self.batch.configuration)
+        lot = self.batch.sublots[-1]
+        return Arm(self.batch.id, lot.bundle, lot.recipe, lot.configuration, self._revoked)
+
+    @property
+    def warm(self) -> list[Loaded]:
+        """Everything that vision has loaded."""
+        return [*([self.loaded] if self.loaded else []), *self.staged]
+
+    def vision_lost(self) -> None:
+        """Vision went away."""
+        self.loaded, self.staged = None, []
+
+    def look_for_revocations(self) -> bool:
+        """See whether what judges the open batch was revoked; True if that is news for the line."""
+        arm, before = self.arm, self._revoked
+        warm = swap.among(self.warm, arm.bundle, arm.recipe)
+        if self.batch is None or warm is None:
+            return False  # without vision nothing is accepted, and who signed is not known
+        signers = [*warm.signers, *(lot.key for lot in self.batch.sublots[-1:] if lot.key)]
+        self._revoked = self._papers.revoked(arm.bundle, arm.recipe, signers)[: LONGEST["new"]]
+        return self._revoked != before
 
     def act(self, act: Act) -> tuple[Answer, AuditRow | None]:
         """Do one act, or say in one line why not; return the answer and what is still to go into the trail."""
@@ -86,6 +114,7 @@ class Desk:
         doers: dict[str, Callable[[Act], str]] = {
             "batch-open": self._open,
             "batch-close": self._close,
+            "swap": self._swap,
             "record-quota": self._quota,
         }
         doer = doers.get(act.kind)
@@ -117,9 +146,44 @@ class Desk:
             raise Refused(f"batch {self.batch.id} is open: close it first")
         if self.loaded is None:
             raise Refused("vision has nothing loaded: wait until it is ready, or see its status for why not")
+        if why := self._papers.revoked(self.loaded.bundle, self.loaded.recipe, self.loaded.signers):
+            raise Refused(why)
+        self._revoked = ""
         text = f"batch {act.new} is open"
         told = self._told(act, act.new, act.new, text)
         self.batch = self._ledger.open_batch(self._opening(act, self.loaded), self._clock.now(), told)
+        return text
+
+    def _swap(self, act: Act) -> str:
+        batch, wish = self.batch, swap.wished(act)
+        if batch is None:
+            raise Refused("no batch is open: what is activated judges the next one")
+        if wish is None:
+            raise Refused("swap: name the digests of bundle and recipe, 64 hexadecimal digits each")
+        if not self.line_present:
+            raise Refused("line is not connected: start it and try again")
+        new, now = swap.among(self.warm, *wish), swap.among(self.warm, self.arm.bundle, self.arm.recipe)
+        if new is None or now is None:
+            raise Refused("vision has not both pairs warm, the one that judges and that one: stage it first")
+        if new is now:
+            raise Refused(f"bundle {new.bundle[:12]} and recipe {new.recipe[:12]} judge already")
+        try:
+            order = self._papers.order(act.signature)
+        except SigningError as error:
+            raise Refused(str(error)) from error
+        signers = [*new.signers, order.key_id]
+        for why in (
+            swap.misorder(order, batch, new),
+            swap.misfit(now, new),
+            self._papers.revoked(new.bundle, new.recipe, signers),
+        ):
+            if why:
+                raise Refused(why)
+        row = swap.sublot(act, order, batch, new, self._configuration(new))
+        text = f"sub-lot {row.number} of batch {batch.id} begins, signed {row.signer}"
+        told = recorded(act, swap.looks(batch.sublots[-1]), swap.looks(row), Answer(True, text), time.monotonic_ns())
+        self.batch = self._ledger.begin_sublot(row, self._clock.now(), self._gather.numbered(told, batch.id))
+        self._revoked = ""
         return text
 
     def _close(self, act: Act) -> str:
@@ -178,13 +242,17 @@ class Desk:
             recipe_name=loaded.recipe_name,
             register_map=pins.register_map,
             release=pins.release,
-            configuration=config.configuration_digest(
-                pins.station, loaded.bundle, loaded.recipe, pins.register_map, pins.release, loaded.plan
-            ),
+            configuration=self._configuration(loaded),
             actor=act.actor,
             role=act.role,
             reason=act.reason,
             plan=loaded.plan,
+        )
+
+    def _configuration(self, loaded: Loaded) -> str:
+        pins = self._pins
+        return config.configuration_digest(
+            pins.station, loaded.bundle, loaded.recipe, pins.register_map, pins.release, loaded.plan
         )
 
 

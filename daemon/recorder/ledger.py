@@ -34,7 +34,7 @@ from daemon.recorder.schema import (
 from daemon.recorder.trail import Head, Stamp, Trail
 from daemon.recorder.wall import WallClock, WallTime
 from daemon.recorder.writers import Writers, Written, conflict_of
-from daemon.records import BatchClosed, BatchOpened
+from daemon.records import BatchClosed, BatchOpened, SubLotOpened
 
 UNLIMITED_PAGES = 0xFFFFFFFE
 RECORDER = "recorder"
@@ -135,6 +135,19 @@ class Ledger:
         if opened is None:
             raise LedgerError("the batch is not on record: check the disk")
         return opened
+
+    def begin_sublot(self, row: SubLotOpened, now: WallTime, told: Received) -> BatchRecord:
+        """Record what judges from now on inside the open batch, and the act; durable when it returns.
+
+        Raises:
+            LedgerError: that batch is not open.  LedgerUnwritable: nothing was written.
+        """
+        current = self.current_batch()
+        if current is None or current.id != row.batch:
+            raise LedgerError(f"batch {row.batch} is not open")
+        with self._transaction():
+            self._write_told(Received(0, row, row.batch, RECORDER), told, now)
+        return self.current_batch() or current
 
     def close_batch(self, closing: BatchClosed, now: WallTime, told: Received | None = None) -> None:
         """Record the end of an open batch and the act that closed it; durable when it returns.

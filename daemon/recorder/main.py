@@ -27,6 +27,7 @@ from daemon.messages import (
     PermitRow,
     PlcTotals,
     Resume,
+    Staged,
     Stored,
     UnitRow,
 )
@@ -36,8 +37,10 @@ from daemon.recorder.heads import Heads
 from daemon.recorder.ledger import Ledger
 from daemon.recorder.notary import Notary
 from daemon.recorder.opening import device_key, open_trail
+from daemon.recorder.papers import Papers
 from daemon.recorder.rows import Received
 from daemon.recorder.schema import LedgerBusy, LedgerError
+from daemon.recorder.swap import among
 from daemon.recorder.verify import TrailBroken
 from daemon.recorder.wall import WallClock
 from daemon.records import ArchivedRow, AuditRow, EvidenceRow, LineRow
@@ -50,6 +53,7 @@ from signing.errors import KeyFailed, SigningError
 EXIT_CONFIG, EXIT_AGAIN = 78, 75
 SOCKET = "recorder.sock"
 TICK_S = 0.1
+REVOCATIONS_NS = 1_000_000_000
 BURST = 128
 LARGEST_SESSION = 0xFFFFFFFF
 ASKERS = ("cli", "gateway")
@@ -58,6 +62,7 @@ ROWS = {
     "line": (UnitRow, PermitRow, GapRow, AlarmRow, PlcTotals, AuditRow),
     "vision": (EvidenceRow,),
     "uplink": (ArchivedRow,),
+    "slots": (AuditRow,),
 }
 SentRow = LineRow | AuditRow | EvidenceRow | ArchivedRow
 
@@ -75,19 +80,22 @@ class Connection:
 class Recorder:
     """The loop. Sockets in, ledger out; everything it decides is in desk.py, gather.py and batch.py."""
 
-    def __init__(self, station: Station, ledger: Ledger, pins: Pins, listener: Listener, heads: Heads) -> None:
+    def __init__(
+        self, station: Station, papers: Papers, ledger: Ledger, pins: Pins, listener: Listener, heads: Heads
+    ) -> None:
         clock = WallClock()
         self._session = secrets.randbits(32)
         self._hello = Hello(PROTO, "recorder", station.name, self._session)
         self._ledger = ledger
         self._gather = Gather(ledger, clock, self._session, int(station.recorder.group_ms * 1e6))
-        self._desk = Desk(station, pins, ledger, self._gather, clock)
+        self._desk = Desk(station, papers, pins, ledger, self._gather, clock)
         self._notary = Notary(ledger, self._gather, clock, heads)
         self._listener = listener
         self._selector = selectors.DefaultSelector()
         self._selector.register(listener, selectors.EVENT_READ, None)
         self._connections: list[Connection] = []
         self._failure = ""
+        self._next_look_ns = 0
         self._odd_batches: set[str] = set()
         self._watchdog = notify.Watchdog()
         self._desk.advanced = self._watchdog.advanced
@@ -146,7 +154,7 @@ class Recorder:
                 self._greet(connection, message)
             elif isinstance(message, SentRow):
                 self._row(connection, message)
-            elif isinstance(message, Loaded):
+            elif isinstance(message, Loaded | Staged):
                 self._remember(connection, message)
             elif isinstance(message, Act | Ask):
                 self._answer(connection, message)
@@ -199,11 +207,14 @@ class Recorder:
             self._alarm(Trouble.OTHER_BATCH, f"unit {row.unit} is of batch {row.batch!r}, open is {batch!r}")
         self._gather.add(Received(connection.session, row, batch, connection.process))
 
-    def _remember(self, connection: Connection, loaded: Loaded) -> None:
+    def _remember(self, connection: Connection, loaded: Loaded | Staged) -> None:
         _expect(connection, "vision", loaded)
+        if isinstance(loaded, Staged):
+            self._desk.staged = loaded.warm
+            return
         self._desk.loaded = loaded
         arm = self._desk.arm
-        if arm.batch and (arm.bundle, arm.recipe) != (loaded.bundle, loaded.recipe):
+        if arm.batch and not among(self._desk.warm, arm.bundle, arm.recipe):
             text = (
                 f"vision loaded bundle {loaded.bundle[:12]} recipe {loaded.recipe[:12]}, batch {arm.batch} needs others"
             )
@@ -239,6 +250,10 @@ class Recorder:
         if self._gather.wait_ns(now) == 0:
             self._acknowledge(self._gather.commit(now))
         self._hold_or_read()
+        if now >= self._next_look_ns:
+            self._next_look_ns = now + REVOCATIONS_NS
+            if self._desk.look_for_revocations():
+                self._arm()
         self._notary.tick(now, self._desk.arm.batch)
         if self._gather.failure != self._failure:
             self._failure = self._gather.failure
@@ -276,7 +291,7 @@ class Recorder:
         if connection.process == "line":
             self._desk.line_present = False
         elif connection.process == "vision":
-            self._desk.loaded = None
+            self._desk.vision_lost()
         if not isinstance(error, PeerGone):
             self._alarm(Trouble.PEER_DROPPED, f"{connection.process or 'a peer'} was dropped: {error}")
 
@@ -323,7 +338,7 @@ def _open(station_path: Path, opened: contextlib.ExitStack) -> Recorder:
     opened.enter_context(contextlib.closing(listener))
     heads = Heads(key, origin(station.name, station.identity), ledger_file.signed(ledger.database))
     failed.pop_all()  # from now on the thread that uses the key closes it
-    recorder = Recorder(station, ledger, pins, listener, heads)
+    recorder = Recorder(station, Papers(station_path, station, state), ledger, pins, listener, heads)
     opened.enter_context(contextlib.closing(recorder))
     return recorder
 

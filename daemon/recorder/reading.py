@@ -3,6 +3,7 @@
 import sqlite3
 from bisect import bisect_right
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from daemon import states
@@ -14,11 +15,15 @@ from daemon.recorder.batch import (
     BatchRecord,
     BatchState,
     Gap,
+    Island,
     LaneFacts,
     Pace,
     Rules,
     Run,
+    SubLot,
+    SubLotShare,
     Totals,
+    share_out,
     subtract,
 )
 from daemon.recorder.rows import permit_row
@@ -57,10 +62,23 @@ FROM unit AS u LEFT JOIN permit AS p USING (epoch, lane, number)
 WHERE u.batch = ? AND u.epoch = ? AND u.lane = ? GROUP BY u.outcome, gate"""
 UNPERMITTED = """SELECT count(*) FROM unit AS u LEFT JOIN permit AS p USING (epoch, lane, number)
 WHERE u.batch = ? AND u.outcome = 'accepted' AND p.number IS NULL"""
-FOREIGN = """SELECT count(*) FROM unit AS u LEFT JOIN permit AS p USING (epoch, lane, number)
-WHERE u.batch = :batch AND u.outcome = 'accepted' AND (u.configuration <> :configuration
-  OR coalesce(nullif(u.bundle, ''), p.bundle, :unjudged) <> :bundle
-  OR ifnull(p.configuration, :configuration) <> :configuration OR ifnull(p.bundle, :bundle) <> :bundle)"""
+LOTS = """WITH lot (number, bundle, recipe, bundle_name, recipe_name, plan, configuration, begun_wall_ns, signer, key,
+  signed_utc, why) AS (
+  SELECT 1, bundle, recipe, bundle_name, recipe_name, plan, configuration, opened_wall_ns, '', '', '', ''
+  FROM batch WHERE id = :batch
+  UNION ALL SELECT number, bundle, recipe, bundle_name, recipe_name, plan, configuration, recorded_wall_ns, signer, key,
+  signed_utc, why FROM sublot WHERE batch = :batch)"""
+FOREIGN = f"""{LOTS} SELECT count(*) FROM unit AS u LEFT JOIN permit AS p USING (epoch, lane, number)
+LEFT JOIN (SELECT DISTINCT configuration, bundle FROM lot) AS l ON l.configuration = u.configuration
+WHERE u.batch = :batch AND u.outcome = 'accepted' AND (l.bundle IS NULL
+  OR coalesce(nullif(u.bundle, ''), p.bundle, iif(:automatic, '', l.bundle)) <> l.bundle
+  OR ifnull(p.configuration, u.configuration) <> u.configuration OR ifnull(p.bundle, l.bundle) <> l.bundle)"""
+ISLANDS = """SELECT epoch, lane, configuration, outcome, count(*), min(number), max(number) FROM (
+  SELECT *, sum(fresh) OVER (PARTITION BY epoch, lane ORDER BY number) AS island FROM (
+    SELECT epoch, lane, number, configuration, outcome,
+      configuration IS NOT lag(configuration) OVER (PARTITION BY epoch, lane ORDER BY number) AS fresh
+    FROM unit WHERE batch = ?))
+GROUP BY epoch, lane, island, outcome ORDER BY epoch, lane, island"""
 RECORDED = "SELECT epoch, lane, number FROM unit ORDER BY rowid DESC LIMIT ?"
 STATE = "SELECT state FROM alarm WHERE batch = ? AND code = 'STATE' ORDER BY rowid DESC LIMIT 1"
 REVOKED = """SELECT entry, max(at_ns) FROM alarm WHERE batch = ?
@@ -78,7 +96,9 @@ LATCHED = """SELECT DISTINCT text FROM alarm WHERE code = 'LATCHED'
 AND rowid > (SELECT coalesce(max(rowid), 0) FROM alarm WHERE code = 'RESET')"""
 REMOVED = """SELECT epoch, lane, number FROM (SELECT * FROM unit ORDER BY rowid DESC LIMIT ?)
 WHERE outcome = 'removed'"""
-RECIPE = """SELECT b.recipe FROM alarm AS a JOIN batch AS b ON b.id = a.batch
+RECIPE = """SELECT coalesce(
+  (SELECT recipe FROM sublot WHERE batch = b.id ORDER BY number DESC LIMIT 1), b.recipe)
+FROM alarm AS a JOIN batch AS b ON b.id = a.batch
 WHERE a.code = 'STATE' AND a.state = 'EXECUTE' ORDER BY a.rowid DESC LIMIT 1"""
 MODE = "SELECT text FROM alarm WHERE code = 'MODE' ORDER BY rowid DESC LIMIT 1"
 STRAY = """SELECT count(*) FROM unit WHERE epoch = ? AND lane = ? AND outcome = 'accepted'
@@ -89,12 +109,17 @@ ORDER BY rowid DESC LIMIT ?"""
 
 def open_batch(db: sqlite3.Connection) -> BatchRecord | None:
     """Return the open batch."""
-    return _batch(db.execute(f"{BATCH} WHERE state = 'open'").fetchone())
+    return _batch(db, db.execute(f"{BATCH} WHERE state = 'open'").fetchone())
 
 
 def batch(db: sqlite3.Connection, name: str) -> BatchRecord | None:
     """Return the batch of that id."""
-    return _batch(db.execute(f"{BATCH} WHERE id = ?", (name,)).fetchone())
+    return _batch(db, db.execute(f"{BATCH} WHERE id = ?", (name,)).fetchone())
+
+
+def sublots(db: sqlite3.Connection, name: str) -> tuple[SubLot, ...]:
+    """Return the sub-lots of a batch in order; one that saw no swap is its own first."""
+    return tuple(SubLot(*row) for row in db.execute(f"{LOTS} SELECT * FROM lot ORDER BY number", {"batch": name}))
 
 
 def last_report(db: sqlite3.Connection) -> str:
@@ -219,8 +244,6 @@ def facts(db: sqlite3.Connection, record: BatchRecord, unstored: int, rules: Rul
     places = db.execute(LANES, {"batch": name}).fetchall()
     newest = max((epoch for epoch, _ in places), default=0)
     lanes = [_lane(db, (name, epoch, lane), epoch == newest, rules) for epoch, lane in places]
-    pinned = {"batch": name, "configuration": record.configuration, "bundle": record.bundle}
-    pinned["unjudged"] = "" if rules.automatic else record.bundle
     return BatchFacts(
         batch=record,
         outcomes=_tally(db, "outcome", name),
@@ -233,21 +256,28 @@ def facts(db: sqlite3.Connection, record: BatchRecord, unstored: int, rules: Rul
         unstored=unstored,
         unpermitted=_count(db, UNPERMITTED, name) if rules.automatic else 0,
         stray=sum(_count(db, STRAY, lane.epoch, lane.lane) for lane in lanes),
-        foreign=int(db.execute(FOREIGN, pinned).fetchone()[0]),
+        foreign=int(db.execute(FOREIGN, {"batch": name, "automatic": rules.automatic}).fetchone()[0]),
         paces=_paces(db, name),
         trigger_to_frame_ns=_spans(db, name, "last_edge_ns", "frame_ns"),
         frame_to_verdict_ns=_spans(db, name, "frame_ns", "judged_ns"),
         alarms=_alarms(db, name),
         alarm_count=_count(db, "SELECT count(*) FROM alarm WHERE batch = ?", name),
         escape_alarms=_count(db, "SELECT count(*) FROM alarm WHERE batch = ? AND code = 'ESCAPED'", name),
+        shares=_shares(db, record),
     )
 
 
-def _batch(row: Sequence[Any] | None) -> BatchRecord | None:
+def _batch(db: sqlite3.Connection, row: Sequence[Any] | None) -> BatchRecord | None:
     if row is None:
         return None
     name, state, *rest = row
-    return BatchRecord(name, BatchState(state), *rest)
+    return replace(BatchRecord(name, BatchState(state), *rest), sublots=sublots(db, name))
+
+
+def _shares(db: sqlite3.Connection, record: BatchRecord) -> list[SubLotShare]:
+    if len(record.sublots) < 2:
+        return []
+    return share_out(record.sublots, [Island(*row) for row in db.execute(ISLANDS, (record.id,))])
 
 
 def _text(db: sqlite3.Connection, sql: str, *values: Any) -> str:

@@ -55,6 +55,7 @@ def build_report(facts: BatchFacts) -> dict[str, Any]:
         "alarms": [_alarm(alarm) for alarm in facts.alarms],
         "alarm_count": facts.alarm_count,
         "gaps": [f"{gap.epoch}.{gap.lane}.{gap.run}: {_cut(gap.cause)}" for gap in facts.gaps[:MAX_LINES]],
+        "sublots": _sublots(facts),
         "closed": closed,
         "not_closed_because": [] if closed else [_cut(line) for line in why_open(facts)[:MAX_LINES]],
     }
@@ -121,6 +122,33 @@ def _batch(batch: BatchRecord) -> dict[str, Any]:
         "bundle_name": batch.bundle_name,
         "recipe_name": batch.recipe_name,
     }
+
+
+def _sublots(facts: BatchFacts) -> list[dict[str, Any]]:
+    """Return the sub-lots of a batch in which a swap was made: who signed it, which units, and what became of them."""
+    lots = {lot.number: lot for lot in facts.batch.sublots}
+    return [
+        {
+            "number": share.number,
+            "bundle": lots[share.number].bundle,
+            "recipe": lots[share.number].recipe,
+            "bundle_name": lots[share.number].bundle_name,
+            "recipe_name": lots[share.number].recipe_name,
+            "configuration_digest": lots[share.number].configuration,
+            "begun": utc_text(lots[share.number].begun_wall_ns),
+            "signed_by": lots[share.number].signer or None,
+            "key": lots[share.number].key or None,
+            "signed_utc": lots[share.number].signed_utc or None,
+            "why": _cut(lots[share.number].why) or None,
+            "units": {"in": sum(share.outcomes.values())}
+            | {outcome.value: share.outcomes.get(outcome, 0) for outcome in Outcome},
+            "places": [
+                {"epoch": epoch, "lane": lane, "first": run.first, "last": run.last}
+                for (epoch, lane), run in sorted(share.places.items())[-MAX_NAMED:]
+            ],
+        }
+        for share in facts.shares
+    ]
 
 
 def _plc(lanes: Sequence[LaneFacts]) -> dict[str, Any]:

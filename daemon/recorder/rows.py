@@ -10,7 +10,7 @@ import msgspec
 
 from daemon.messages import AlarmRow, GapRow, PermitRow, PlcTotals, UnitRow
 from daemon.recorder.batch import RELEASED
-from daemon.records import ArchivedRow, AuditRow, BatchOpened, EvidenceRow, Row
+from daemon.records import ArchivedRow, AuditRow, BatchOpened, EvidenceRow, Row, SubLotOpened
 from daemon.units import JudgedView, Outcome, Stages, UnitId, Verdict
 
 Values = tuple[Any, ...]
@@ -126,6 +126,11 @@ def archived_values(row: ArchivedRow) -> Values:
 
 def opened_values(row: BatchOpened) -> Values:
     """Columns id … since_epoch and plan of table batch, in the order of the struct."""
+    return msgspec.structs.astuple(row)[1:]
+
+
+def sublot_values(row: SubLotOpened) -> Values:
+    """Columns batch … reason of table sublot, in the order of the struct."""
     return msgspec.structs.astuple(row)[1:]
 
 

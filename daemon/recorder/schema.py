@@ -170,7 +170,7 @@ def _prepare(db: sqlite3.Connection, path: Path, origin: Origin) -> None:
         raise LedgerError(f"{path}: schema version {version} is newer than {SCHEMA_VERSION}: install its release")
     for setting in ("journal_mode = WAL", "synchronous = FULL", "recursive_triggers = ON", LOG_LIMIT):
         db.execute(f"PRAGMA {setting}")
-    if 0 < version < TRAIL_VERSION:
+    if 0 < version < SCHEMA_VERSION:
         _refuse_open_batch(db, path, version)
     if version < SCHEMA_VERSION:
         _carry_on(db, path, version, origin)

@@ -21,6 +21,7 @@ from daemon.recorder.rows import (
     evidence_values,
     gap_values,
     permit_values,
+    sublot_values,
     unit_values,
     view_values,
 )
@@ -36,12 +37,13 @@ from daemon.records import (
     Genesis,
     Record,
     RefusedRow,
+    SubLotOpened,
     decode_body,
 )
 
 BY_UNIT = "WHERE epoch = ? AND lane = ? AND number = ?"
 FOLDED = {BatchOpened: "batch", BatchClosed: "batch", PlcTotals: "plc_totals"}
-OF_BATCH = ("unit", "permit", "gap", "alarm", "conflict")
+OF_BATCH = ("unit", "permit", "gap", "alarm", "conflict", "sublot")
 FOLDED_KEYS = {"batch": "id", "plc_totals": "batch, epoch, lane"}
 
 
@@ -200,6 +202,8 @@ def _expected(record: Record, received: Received) -> Iterator[Expected]:
             yield _by_entry("evidence", seq, (*evidence_values(received, row), *stamp, digest(row)))
         case ArchivedRow():
             yield _by_entry("archived", seq, (*archived_values(row), *stamp))
+        case SubLotOpened():
+            yield _by_entry("sublot", seq, (*sublot_values(row), *stamp))
 
 
 def _by_entry(table: str, seq: int, values: Values) -> Expected:
@@ -226,7 +230,7 @@ def _nothing_added(db: sqlite3.Connection, seen: _Seen) -> None:
             _counted(db, table, seen.rows[table] + (said.rows if said else 0))
         elif not said and db.execute(f"SELECT count(*) FROM {table} WHERE entry = 0").fetchone()[0]:
             raise TrailBroken(f"table {table} has a row that no entry wrote")
-    for table in ("audit", "evidence", "archived"):
+    for table in ("audit", "evidence", "archived", "sublot"):
         _counted(db, table, seen.rows[table])
 
 

@@ -23,11 +23,12 @@ from daemon.recorder.rows import (
     gap_values,
     opened_values,
     permit_values,
+    sublot_values,
     totals_values,
     unit_values,
     view_values,
 )
-from daemon.records import ArchivedRow, AuditRow, BatchClosed, BatchOpened, EvidenceRow, RefusedRow, Row
+from daemon.records import ArchivedRow, AuditRow, BatchClosed, BatchOpened, EvidenceRow, RefusedRow, Row, SubLotOpened
 from daemon.units import Outcome
 
 
@@ -44,6 +45,7 @@ INSERT_CONFLICT = _insert("conflict", 10)
 INSERT_AUDIT = _insert("audit", 18)
 INSERT_EVIDENCE = _insert("evidence", 17)
 INSERT_ARCHIVED = _insert("archived", 7)
+INSERT_SUBLOT = _insert("sublot", 18)
 INSERT_TOTALS = f"""INSERT INTO plc_totals VALUES ({", ".join("?" * 18)})
 ON CONFLICT (batch, epoch, lane) DO UPDATE SET session = excluded.session, seq = excluded.seq,
   created = excluded.created, passed = excluded.passed, diverted = excluded.diverted,
@@ -95,6 +97,7 @@ class Writers:
             EvidenceRow: self._evidence,
             ArchivedRow: self._archived,
             BatchOpened: self._opened,
+            SubLotOpened: self._sublot,
             BatchClosed: self._closed,
             RefusedRow: self._refused,
         }
@@ -182,6 +185,9 @@ class Writers:
 
     def _opened(self, received: Received, row: BatchOpened, stamp: Values, entry: int) -> Result:
         return self._plain(OPEN_BATCH, (*opened_values(row), *stamp, entry))
+
+    def _sublot(self, received: Received, row: SubLotOpened, stamp: Values, entry: int) -> Result:
+        return self._plain(INSERT_SUBLOT, (entry, *sublot_values(row), *stamp))
 
     def _closed(self, received: Received, row: BatchClosed, stamp: Values, entry: int) -> Result:
         return self._plain(CLOSE_BATCH, (row.actor, row.reason, row.report, *stamp, entry, row.id))

@@ -31,6 +31,7 @@ from daemon.store_requests import (
     RequestUnreadable,
     Response,
     What,
+    new_id,
     read_report,
     read_request,
 )
@@ -38,24 +39,24 @@ from engines.golden import check_golden
 from signing.durable import sync_directory, write_durably
 from signing.errors import SigningError
 
-EXIT_CONFIG = 78
+EXIT_CONFIG, EXIT_AGAIN = 78, 75
 SOCKET, LOCK = "recorder.sock", "lock"
 ANSWERS_KEPT = 200
 
 
 def main(station_path: Path) -> int:
-    """Do everything that is asked for and return the exit status (78: a person has to look).
+    """Do everything that is asked for and return the exit status (78: a person has to look, 75: try again later).
 
     Called by: `python -m daemon slots STATION`.
     """
     try:
         station, state, runtime = config.load(station_path), config.state_dir(), config.runtime_dir()
         with locked(state / STORE):
-            serve(station, state, Recorder(runtime / SOCKET, station.name))
+            done = serve(station, state, Recorder(runtime / SOCKET, station.name))
     except (ConfigError, SigningError, OSError) as error:
         say(str(error))
         return EXIT_CONFIG
-    return 0
+    return 0 if done else EXIT_AGAIN
 
 
 @contextmanager
@@ -73,8 +74,11 @@ def locked(store: Path) -> Iterator[None]:
         os.close(fd)
 
 
-def serve(station: Station, state: Path, recorder: Recorder) -> None:
-    """Do what is due, then every request, oldest first; each is on record, or owed to it, before it is answered."""
+def serve(station: Station, state: Path, recorder: Recorder) -> bool:
+    """Do what is due, then every request, oldest first; each is on record, or owed to it, before it is answered.
+
+    False while a report of vision still lies there: the path unit would start slots again at once, for ever.
+    """
     book = Book(state / STORE)
     acts = Acts(Shop(station, state, book, recorder, check_golden))
     acts.tidy()
@@ -87,6 +91,7 @@ def serve(station: Station, state: Path, recorder: Recorder) -> None:
     book.forget({path.stem for path in _waiting(state / REQUESTS)})
     acts.tidy()
     _drop_old_answers(state / ANSWERS)
+    return not _waiting(state / REPORTS)
 
 
 def _do_due(acts: Acts, state: Path) -> None:
@@ -147,14 +152,16 @@ def _take_reports(acts: Acts, state: Path) -> None:
             say(f"a report of vision was thrown away: {error}")
             taken = True
         if taken:
-            path.unlink(missing_ok=True)
+            _remove(path)
 
 
 def _remove(path: Path) -> None:
-    """Take a request away, what it carried first."""
+    """Take a request or report away, what it carried first; a folder that cannot be removed is hidden."""
     shutil.rmtree(path.with_name(f"{path.stem}{CARRIED}"), ignore_errors=True)
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
+        shutil.rmtree(path, ignore_errors=True)
+        if path.exists():
+            path.rename(path.with_name(f".{new_id()}"))
     else:
         path.unlink(missing_ok=True)
     sync_directory(path.parent)

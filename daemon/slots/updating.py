@@ -187,7 +187,7 @@ def _revoked(shop: Shop, opened: Opened) -> Iterator[Revoked]:
     if listed is not None:
         named = [Revoked(one.what.value, one.id, one.reason, one.by, one.utc) for one in listed.entries]
     else:
-        named = [one for one in revocations.read(shop.state).entries if one.by]
+        named = [one for one in shop.revocations().entries if one.by]
     yield from named
     keys = {one.id: one.reason for one in named if one.what == "key"}
     known = {one.id for one in named}

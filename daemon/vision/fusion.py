@@ -6,6 +6,8 @@ Rules of this file:
      contradiction about a sight or a view spoils every unit in it: they are never judged, and silence rejects them.
   3. A frame of another session than its camera's present one is never credited.
   4. A unit is judged once. What waits too long is dropped.
+  5. A unit is judged by the recipe that `line` names for it, and by no score of another one: a frame that was inferred
+     for another recipe is inferred again. So a swap inside a batch needs no agreed moment.
 """
 
 from collections import OrderedDict
@@ -30,8 +32,8 @@ Owner = tuple[UnitId, ViewKey]
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """One frame, or one `region` of it, after its model ran. `scores` is empty where the engine failed or the light was
-    out of its band (not `lit`); `inference_ns` is a duration.
+    """One frame, or one `region` of it, after the model of `recipe` ran. `scores` is empty where the engine failed or
+    the light was out of its band (not `lit`); `inference_ns` is a duration.
     """
 
     key: FrameKey
@@ -41,6 +43,7 @@ class Looked:
     frame_ns: int
     inferred_ns: int
     inference_ns: int
+    recipe: str
     lit: bool = True
     region: int = 0
 
@@ -57,7 +60,24 @@ class Drop:
     of: Owner | None = None
 
 
-Command = Judged | Drop
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Infer this sight with the models of `recipe`, and tell of it by `looked`."""
+
+    key: FrameKey
+    region: int
+    recipe: str
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """What judges a unit: the rules of a recipe, and the digest of the bundle that goes with it."""
+
+    bundle: str
+    rules: Rules
+
+
+Command = Judged | Drop | Again
 
 
 @dataclass(slots=True)
@@ -65,6 +85,7 @@ class _Open:
     """A unit of which at least one view is bound."""
 
     since_ns: int
+    recipe: str
     sights: dict[ViewKey, Sight] = field(default_factory=dict)
 
 
@@ -86,11 +107,13 @@ class _Memory(Generic[K]):
 class Fusion:
     """Owned by thread `infer`. Every method returns what follows, in order."""
 
-    def __init__(self, rules: Rules, bundle: str, looks: Mapping[str, str] | None = None) -> None:
-        """`looks`: which view of the recipe each camera takes; a camera that is not in it takes that of its name."""
+    def __init__(self, judges: Mapping[str, Judge], looks: Mapping[str, str] | None = None) -> None:
+        """`judges` by digest of the recipe; the caller may add some, and take away those that are not in `in_use`.
+
+        `looks`: which view of the recipe each camera takes; a camera that is not in it takes that of its name.
+        """
         self._looks = looks or {}
-        self._rules = rules
-        self._bundle = bundle
+        self._judges = judges
         self._sessions: dict[str, int] = {}
         self._frames: dict[Sight, Looked] = {}
         self._bindings: dict[Sight, tuple[UnitId, ViewKey]] = {}
@@ -98,6 +121,11 @@ class Fusion:
         self._closed_units: _Memory[UnitId] = _Memory()
         self._spent: _Memory[Sight] = _Memory()
         self._owners: dict[Sight, Owner] = {}
+
+    @property
+    def in_use(self) -> set[str]:
+        """The recipes that judge units of which a view is bound."""
+        return {open_.recipe for open_ in self._units.values()}
 
     def session(self, camera: str, session: int) -> list[Command]:
         """A new acquisition of `camera` began: frames and bindings of the earlier one are void."""
@@ -119,7 +147,7 @@ class Fusion:
             return [*self._void(sight, doubted=True)]
         self._frames[sight] = frame
         binding = self._bindings.get(sight)
-        return self._judge_if_whole(binding[0], now_ns) if binding else []
+        return self._follow(sight, binding[0], now_ns) if binding else []
 
     def bound(self, message: Bound, now_ns: int) -> list[Command]:
         """`line` says which unit and view a frame shows; may come before or after the frame."""
@@ -127,15 +155,13 @@ class Fusion:
         known = self._bindings.get(sight)
         if known == (unit, view):
             return []
-        camera = message.key.camera
-        foreign = view.role not in self._rules.limits or view.camera != self._looks.get(camera, camera)
-        if known or foreign or self._is_spent(sight) or self._has(unit, view):
+        if known or self._is_foreign(message) or self._is_spent(sight) or self._has(unit, view):
             return [*self._void(sight, doubted=True), *self._spoil(unit, doubted=True)]
         if unit in self._closed_units:
             return [*self._void(sight)]
         self._bindings[sight] = (unit, view)
-        self._units.setdefault(unit, _Open(now_ns)).sights[view] = sight
-        return self._judge_if_whole(unit, now_ns)
+        self._units.setdefault(unit, _Open(now_ns, message.recipe)).sights[view] = sight
+        return self._follow(sight, unit, now_ns)
 
     def unbound(self, key: FrameKey, region: int | None = None) -> list[Command]:
         """`line` says that this frame, or one region of it, shows no unit that can still be accepted."""
@@ -157,6 +183,14 @@ class Fusion:
         voided: list[Command] = [command for sight in late_frames for command in self._void(sight)]
         return voided + [command for unit in late_units for command in self._spoil(unit)]
 
+    def _is_foreign(self, message: Bound) -> bool:
+        """True for a view that the unit's recipe does not ask of that camera, or for a recipe that is not here."""
+        view, camera = message.view, message.key.camera
+        judge, open_ = self._judges.get(message.recipe), self._units.get(message.unit)
+        if judge is None or (open_ and open_.recipe != message.recipe):
+            return True
+        return view.role not in judge.rules.limits or view.camera != self._looks.get(camera, camera)
+
     def _is_spent(self, sight: Sight) -> bool:
         return sight in self._spent or (sight[0], WHOLE) in self._spent
 
@@ -167,18 +201,26 @@ class Fusion:
         open_ = self._units.get(unit)
         return open_.sights if open_ else {}
 
-    def _judge_if_whole(self, unit: UnitId, now_ns: int) -> list[Command]:
+    def _follow(self, sight: Sight, unit: UnitId, now_ns: int) -> list[Command]:
+        """A sight is bound now, or inferred: judge its unit if that was the last; infer what another recipe saw."""
+        frame, recipe = self._frames.get(sight), self._units[unit].recipe
+        if frame and frame.recipe != recipe:
+            del self._frames[sight]
+            return [Again(*sight, recipe)]
+        return self._judge_if_whole(unit, self._judges[recipe], now_ns)
+
+    def _judge_if_whole(self, unit: UnitId, judge_: Judge, now_ns: int) -> list[Command]:
         sights = self._sights_of(unit)
         frames = {view: self._frames[sight] for view, sight in sights.items() if sight in self._frames}
-        if {view.role for view in frames} != self._rules.limits.keys():
+        if {view.role for view in frames} != judge_.rules.limits.keys():
             return []
-        judged = self._judged(unit, frames, now_ns)
+        judged = self._judged(unit, judge_, frames, now_ns)
         self._close(unit)
         return [judged]
 
-    def _judged(self, unit: UnitId, frames: Mapping[ViewKey, Looked], now_ns: int) -> Judged:
+    def _judged(self, unit: UnitId, judge_: Judge, frames: Mapping[ViewKey, Looked], now_ns: int) -> Judged:
         dark = not all(frame.lit for frame in frames.values())
-        judgement = judge(self._rules, {view.role: frame.scores for view, frame in frames.items()}, dark=dark)
+        judgement = judge(judge_.rules, {view.role: frame.scores for view, frame in frames.items()}, dark=dark)
         last = max(frames.values(), key=lambda frame: frame.frame_ns)
         return Judged(
             unit=unit,
@@ -190,7 +232,8 @@ class Fusion:
                 JudgedView(view, frame.key, frame.device_ts, frame.digest, dict(frame.scores))
                 for view, frame in sorted(frames.items())
             ],
-            bundle=self._bundle,
+            bundle=judge_.bundle,
+            recipe=self._units[unit].recipe,
             frame_ns=last.frame_ns,
             inferred_ns=last.inferred_ns,
             inference_ns=last.inference_ns,

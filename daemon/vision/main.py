@@ -1,4 +1,4 @@
-"""The vision process: verify, load, warm, then supervise threads `infer` and `keep` (DESIGN section 2).
+"""The vision process: verify, load, warm, then supervise threads `infer`, `keep` and `load` (DESIGN section 2).
 
 Nothing is loaded unless both signatures hold; then the process ends with EX_CONFIG and one line. A thread that ends
 takes the process with it, and the watchdog is fed only while both threads advance.
@@ -22,8 +22,8 @@ from daemon.messages import PROTO, Hello
 from daemon.recipe import RecipeRefused
 from daemon.vision.keep import Keeper
 from daemon.vision.links import Link
+from daemon.vision.loading import Loader
 from daemon.vision.pipeline import Pipeline
-from daemon.vision.plan import folders_of, open_plan
 from engines.errors import EngineError
 from signing.errors import SigningError
 
@@ -36,7 +36,8 @@ _log = logging.getLogger(__name__)
 class Worker(Protocol):
     """What runs in a supervised thread. `turns` grows while it works; after `stop`, `run` returns soon."""
 
-    turns: int
+    @property
+    def turns(self) -> int: ...
 
     def run(self) -> None: ...
 
@@ -54,17 +55,18 @@ def main(station_path: Path) -> int:
     try:
         station = load(station_path)
         runtime, state = runtime_dir(), state_dir()
-        plan = open_plan(station, folders_of(station_path, station))
+        loader = Loader(station_path, station, state)
     except (ConfigError, SigningError, RecipeRefused, EngineError) as error:
         print(f"vision: {error}", file=sys.stderr)
         return os.EX_CONFIG
-    _log.info("loaded bundle %s, recipe %s", plan.loaded.bundle_name, plan.loaded.recipe_name)
+    loaded = loader.warm.active.loaded
+    _log.info("loaded bundle %s, recipe %s", loaded.bundle_name, loaded.recipe_name)
     keeper = Keeper(state, station.vision.evidence_quota_mb << 20)
-    pipeline = Pipeline(plan, *_links(station, runtime), keeper)
+    pipeline = Pipeline(loader, *_links(station, runtime), keeper)
     gc.collect()
     gc.freeze()
-    status = supervise(stop, {"infer": pipeline, "keep": keeper})
-    plan.close()
+    status = supervise(stop, {"infer": pipeline, "keep": keeper, "load": loader})
+    loader.close()
     return status
 
 

@@ -2,22 +2,28 @@
 
 A frame is inferred when it arrives, straight from its ring slot; what has to wait for its unit, or is kept as evidence,
 is copied out and the slot is given back at once, so that a camera never runs short of slots because a unit is far away.
+
+Which pair of bundle and recipe judges a unit is for `line` to say (`Bound`). A frame is inferred by the pair of the
+last unit that its camera showed; at a swap one frame of each camera, or a few, are inferred twice.
 """
 
 import hashlib
 import logging
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from daemon.evidence_file import Image
-from daemon.messages import Arm, Bound, FrameReady, Judged, Release, Ring, Stored, Unbound, VisionFault
+from daemon.messages import Arm, Bound, FrameReady, Judged, Release, Ring, Staged, Stored, Unbound, VisionFault
 from daemon.records import EvidenceRow, Kept
 from daemon.units import FrameKey, UnitId, ViewKey
 from daemon.vision.choice import is_kept
-from daemon.vision.fusion import Command, Drop, Fusion, Looked, Sight
+from daemon.vision.fusion import Again, Command, Drop, Fusion, Judge, Looked, Sight
 from daemon.vision.keep import Keeper, Offer
 from daemon.vision.links import Link, Links
+from daemon.vision.loading import Loader, Warm
 from daemon.vision.plan import Plan, rules_of
 from daemon.vision.reports import Reports
 from daemon.vision.ring_map import RingMap, RingRefused
@@ -35,15 +41,24 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class _Held:
-    """A frame whose unit is not judged yet; `image` is a ring slot until it was copied out."""
+    """A frame whose unit is not judged yet; `image` is a ring slot until it was copied out.
+
+    `usable`: it is complete and in good light.
+    """
 
     width: int
     height: int
     image: Frame | bytes
     digest: str
+    usable: bool
+    looked: Looked | None = None
 
     def pixels(self) -> bytes:
         return self.image if isinstance(self.image, bytes) else self.image.tobytes()
+
+    def frame(self) -> Frame:
+        """Return the pixels, (height, width) uint8."""
+        return np.frombuffer(self.pixels(), np.uint8).reshape(self.height, self.width)
 
     def offer(self, unit: UnitId, view: ViewKey, key: FrameKey, why: str) -> Offer:
         """Return the image for the evidence store, named by the digest of these very pixels."""
@@ -55,15 +70,21 @@ class _Held:
 class Pipeline:
     """Everything thread `infer` owns. `turns` grows with every pass of the loop."""
 
-    def __init__(self, plan: Plan, line: Link, others: list[Link], keeper: Keeper) -> None:
-        self._plan = plan
+    def __init__(self, loader: Loader, line: Link, others: list[Link], keeper: Keeper) -> None:
+        self._loader = loader
+        self._warm = loader.warm
+        self._active = plan = loader.warm.active
+        self._plans: dict[str, Plan] = {}
+        self._left: Plan | None = None
+        self._judges: dict[str, Judge] = {}
+        self._recipes: dict[str, str] = {}
         self._line = line
         self._links = Links([line, *others])
         self._recorder = next((link for link in others if link.process == "recorder"), None)
         self._keeper = keeper
         self._reports = Reports(keeper.outcomes)
-        self._batch = ""
-        self._fusion = Fusion(rules_of(plan.recipe), plan.loaded.bundle, plan.looks)
+        self._arm = Arm("", "", "", "")
+        self._fusion = Fusion(self._judges, plan.looks)
         self._rings: dict[str, RingMap] = {}
         self._waiting: deque[tuple[Link, FrameReady]] = deque()
         self._held: dict[Sight, _Held] = {}
@@ -72,6 +93,7 @@ class Pipeline:
         self._reported_drops = 0
         self._stopping = False
         self.turns = 0
+        self._hold_warm()
 
     def stop(self) -> None:
         """Ask `run` to return; at most IDLE_S later it does."""
@@ -89,9 +111,11 @@ class Pipeline:
     def _turn(self) -> None:
         for link in self._links.connect_due(time.monotonic_ns()):
             if link.process != "camera":
-                self._send(link, self._plan.loaded)
+                self._tell_warm(link)
             if link is self._recorder:
                 self._reports.connected()
+        if self._loader.warm is not self._warm:
+            self._take(self._loader.warm)
         for link in self._links.wait(0 if self._waiting else IDLE_S):
             self._read(link)
         if self._waiting:
@@ -99,6 +123,32 @@ class Pipeline:
             self._look(link, ready)
         self._report()
         self._expire(time.monotonic_ns())
+
+    def _take(self, warm: Warm) -> None:
+        """Take over what thread `load` has ready. Inside a batch what a new one is judged by stays as it is (law 5)."""
+        self._warm = warm
+        if not self._arm.batch:
+            self._active = warm.active
+        self._hold_warm()
+        for link in self._links.all:
+            if link.process != "camera":
+                self._tell_warm(link)
+
+    def _hold_warm(self) -> None:
+        """Hold every pair that is wanted or may judge a unit under way, and forget the others."""
+        left = [self._left] if self._left else []
+        wanted = {plan.loaded.recipe: plan for plan in (*left, *self._warm.plans, self._active)}
+        used = {recipe: plan for recipe, plan in self._plans.items() if recipe in self._fusion.in_use}
+        self._plans = used | wanted
+        for recipe in self._judges.keys() - self._plans.keys():
+            del self._judges[recipe]
+        for recipe, plan in self._plans.items():
+            self._judges[recipe] = Judge(plan.loaded.bundle, rules_of(plan.recipe))
+
+    def _tell_warm(self, link: Link) -> None:
+        others = [plan.loaded for plan in self._plans.values() if plan.key != self._active.key]
+        self._send(link, Staged(others))
+        self._send(link, self._active.loaded)
 
     def _report(self) -> None:
         """Tell the recorder what became of images, and the keeper what the recorder has."""
@@ -136,6 +186,7 @@ class Pipeline:
             case FrameReady() if link.process == "camera":
                 self._waiting.append((link, message))
             case Bound() if link is self._line:
+                self._recipes[message.key.camera] = message.recipe
                 self._carry_out(self._fusion.bound(message, now_ns))
             case Unbound() if link is self._line:
                 self._carry_out(self._fusion.unbound(message.key, message.region))
@@ -143,17 +194,30 @@ class Pipeline:
                 self._rings[message.camera] = RingMap(message, fds[0])
                 self._carry_out(self._fusion.session(message.camera, message.session))
             case Arm() if link.process == "recorder":
-                self._arm(message)
+                self._armed(message)
             case Stored() if link is self._recorder:
                 self._reports.stored(message.seq)
             case _:
                 raise WireError(f"{link.process} sent {type(message).__name__}, which is not its to send")
 
-    def _arm(self, arm: Arm) -> None:
-        loaded = self._plan.loaded
-        self._batch = arm.batch
-        if arm.batch and (arm.bundle, arm.recipe) != (loaded.bundle, loaded.recipe):
+    def _armed(self, arm: Arm) -> None:
+        left = self._left
+        if arm.batch != self._arm.batch:
+            self._recipes.clear()
+            self._left = None
+        elif arm.recipe != self._arm.recipe:
+            self._left = self._plans.get(self._arm.recipe)  # units under way are its own still
+        self._arm = arm
+        self._loader.armed = (arm.bundle, arm.recipe)
+        if not arm.batch and (left or self._active is not self._warm.active):
+            self._take(self._warm)
+        if arm.batch and (arm.bundle, arm.recipe) not in {plan.key for plan in self._plans.values()}:
             self._fault("wrong digest", f"batch {arm.batch} is armed for another bundle or recipe than is loaded")
+
+    def _plan_for(self, camera: str) -> Plan:
+        """Return what probably judges the next unit that this camera shows."""
+        recipe = self._recipes.get(camera, self._arm.recipe)
+        return self._plans.get(recipe, self._active)
 
     def _look(self, link: Link, ready: FrameReady) -> None:
         key = ready.evidence.key
@@ -172,9 +236,11 @@ class Pipeline:
     def _inferred(self, ready: FrameReady, image: Frame) -> None:
         camera, key = ready.evidence.key.camera, ready.evidence.key
         lit = not ready.evidence.complete or self._lit(camera, image)
-        parts = self._plan.parts(camera, image)
+        parts = self._active.parts(camera, image)
         for region, part in enumerate(parts):
-            self._held[key, region] = _Held(part.shape[1], part.shape[0], part, hashlib.sha256(part.data).hexdigest())
+            digest = hashlib.sha256(part.data).hexdigest()
+            usable = ready.evidence.complete and lit
+            self._held[key, region] = _Held(part.shape[1], part.shape[0], part, digest, usable)
             self._inferred_part(ready, part, region, lit=lit)
         if self._line.peer:
             self._read(self._line)
@@ -185,33 +251,51 @@ class Pipeline:
 
     def _inferred_part(self, ready: FrameReady, image: Frame, region: int, *, lit: bool) -> None:
         evidence = ready.evidence
+        held, plan = self._held[evidence.key, region], self._plan_for(evidence.key.camera)
         started_ns = time.monotonic_ns()
-        scores = self._scores(evidence.key.camera, image) if evidence.complete and lit else {}
+        scores = self._scores(plan, evidence.key.camera, image) if held.usable else {}
         inferred_ns = time.monotonic_ns()
         looked = Looked(
             key=evidence.key,
             device_ts=evidence.device_ts,
-            digest=self._held[evidence.key, region].digest,
+            digest=held.digest,
             scores=scores,
             frame_ns=evidence.received_ns,
             inferred_ns=inferred_ns,
             inference_ns=inferred_ns - started_ns,
+            recipe=plan.loaded.recipe,
             lit=lit,
             region=region,
         )
+        held.looked = looked
         self._carry_out(self._fusion.looked(looked, time.monotonic_ns()))
 
+    def _again(self, wanted: Again) -> None:
+        """Infer a frame by the pair that judges its unit; it was inferred by another one."""
+        held, plan = self._held.get((wanted.key, wanted.region)), self._plans.get(wanted.recipe)
+        if held is None or held.looked is None or plan is None:
+            self._carry_out(self._fusion.unbound(wanted.key, wanted.region))
+            return
+        started_ns = time.monotonic_ns()
+        scores = self._scores(plan, wanted.key.camera, held.frame()) if held.usable else {}
+        now_ns = time.monotonic_ns()
+        took_ns = now_ns - started_ns
+        held.looked = replace(
+            held.looked, recipe=wanted.recipe, scores=scores, inferred_ns=now_ns, inference_ns=took_ns
+        )
+        self._carry_out(self._fusion.looked(held.looked, now_ns))
+
     def _lit(self, camera: str, image: Frame) -> bool:
-        reading = self._plan.light(camera, image)
+        reading = self._active.light(camera, image)
         if reading is None:
             return True
         if not reading.lit or reading.near_edge:
             code = "LIGHT_TREND" if reading.lit else "LIGHT"
-            self._fault(f"{code} {camera}", self._plan.lights[camera].text(reading), code, camera)
+            self._fault(f"{code} {camera}", self._active.lights[camera].text(reading), code, camera)
         return reading.lit
 
-    def _scores(self, camera: str, image: Frame) -> dict[str, float]:
-        scored = self._plan.scores(camera, image)
+    def _scores(self, plan: Plan, camera: str, image: Frame) -> dict[str, float]:
+        scored = plan.scores(camera, image)
         if scored.fault:
             self._fault("engine fault", scored.fault)
         return scored.scores
@@ -222,12 +306,14 @@ class Pipeline:
                 held = self._held.pop((command.key, command.region), None)
                 if held and command.of:
                     self._keeper.offer(held.offer(*command.of, command.key, NOT_JUDGED))
+            elif isinstance(command, Again):
+                self._again(command)
             else:
                 self._send(self._line, command)
                 self._keep(command)
 
     def _keep(self, judged: Judged) -> None:
-        wanted = is_kept(judged, self._plan.recipe.evidence_share, self._batch)
+        wanted = is_kept(judged, self._plans[judged.recipe].recipe.evidence_share, self._arm.batch)
         for view in judged.views:
             held = self._held.pop((view.key, view.view.region), None)
             if held and wanted:

@@ -49,8 +49,25 @@ class Folders:
     recipe: Path
     trust: Path
 
+    def resolved(self) -> "Folders":
+        """Return the same with every link followed."""
+        return Folders(self.bundle.resolve(), self.recipe.resolve(), self.trust.resolve())
+
 
 @dataclass(frozen=True, slots=True)
+class Pair:
+    """A bundle and a recipe that both people signed and that fit each other and the station; nothing is loaded."""
+
+    bundle: VerifiedBundle
+    verified: VerifiedRecipe
+    recipe: Recipe
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.bundle.digest, self.verified.digest
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Plan:
     """`lookers` by view of the recipe, `looks` says which view each camera takes.
 
@@ -63,6 +80,11 @@ class Plan:
     looks: Mapping[str, str]
     lights: Mapping[str, Light] = field(default_factory=dict)
     regions: Mapping[str, Sequence[Region]] = field(default_factory=dict)
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """The digests of bundle and recipe."""
+        return self.loaded.bundle, self.loaded.recipe
 
     def light(self, camera: str, frame: Frame) -> Reading | None:
         """Measure the light of a whole frame, (H, W) uint8; None where the camera has no patch."""
@@ -120,6 +142,15 @@ def open_plan(station: Station, folders: Folders) -> Plan:
     Raises:
         ConfigError, SigningError, RecipeRefused, EngineError: each one line; nothing is loaded.
     """
+    return load_pair(station, verify_pair(station, folders))
+
+
+def verify_pair(station: Station, folders: Folders) -> Pair:
+    """Verify bundle and recipe, and that they fit each other and the station; nothing is loaded.
+
+    Raises:
+        ConfigError, SigningError, RecipeRefused: each one line.
+    """
     trust = load_trust(folders.trust, production=station.production)
     with open_directory(folders.bundle) as fd:
         bundle = verify(fd, trust)
@@ -128,6 +159,16 @@ def open_plan(station: Station, folders: Folders) -> Plan:
     recipe = read_recipe(verified)
     for lane in range(station.lanes):
         admit(recipe, bundle, views_of(station, lane))
+    return Pair(bundle, verified, recipe)
+
+
+def load_pair(station: Station, pair: Pair) -> Plan:
+    """Load and warm an engine for each view of a pair.
+
+    Raises:
+        ConfigError, EngineError: each one line; nothing is loaded.
+    """
+    bundle, recipe = pair.bundle, pair.recipe
     models = {view.camera: view.model for view in recipe.views}
     lookers = {
         look: looker(load_engine(bundle, model), bundle.manifest.models[model]) for look, model in models.items()
@@ -136,7 +177,7 @@ def open_plan(station: Station, folders: Folders) -> Plan:
     lights = {camera.name: _light(camera) for camera in station.cameras if camera.patch}
     regions = {camera.name: camera.regions for camera in station.cameras if camera.regions}
     digest = plan_digest({look: used.engine.info for look, used in lookers.items()}, processor())
-    return Plan(_loaded(bundle, verified, recipe, digest), recipe, lookers, looks, lights, regions)
+    return Plan(loaded_of(pair, digest), recipe, lookers, looks, lights, regions)
 
 
 def _light(camera: Camera) -> Light:
@@ -146,10 +187,12 @@ def _light(camera: Camera) -> Light:
     return Light(patch)
 
 
-def _loaded(bundle: VerifiedBundle, verified: VerifiedRecipe, recipe: Recipe, plan: str) -> Loaded:
+def loaded_of(pair: Pair, plan: str) -> Loaded:
+    """Return what line and recorder are told of a pair; `plan` is the digest of what executes it."""
+    bundle, recipe = pair.bundle, pair.recipe
     return Loaded(
         bundle=bundle.digest,
-        recipe=verified.digest,
+        recipe=pair.verified.digest,
         bundle_name=f"{bundle.manifest.name} {bundle.manifest.version}",
         recipe_name=f"{recipe.name} {recipe.version}",
         views=[view.key for view in recipe.views],
@@ -160,4 +203,7 @@ def _loaded(bundle: VerifiedBundle, verified: VerifiedRecipe, recipe: Recipe, pl
         sampling_every=recipe.sampling_every,
         stops=recipe.stops,
         plan=plan,
+        product=recipe.product,
+        container=recipe.container,
+        signers=sorted({said.key_id for said in (*bundle.approvals, *pair.verified.approvals)}),
     )

@@ -121,7 +121,7 @@ class Records:
                     for _ in range((self.end & -self.end).bit_length() - 1):  # so many complete subtrees join
                         top = sha256(b"\1" + tops.pop() + top).digest()
                     tops.append(top)
-                    if b'"type":"evidence_row"' in line or b'"type":"batch_opened"' in line:
+                    if b'"type":"evidence_row"' in line or b'_opened"' in line:
                         self.demand(number, json.loads(line[HEAD:])["row"])
                     if self.end in self.heads:
                         good = self.check_root(tops, good)
@@ -141,8 +141,8 @@ class Records:
     def demand(self, number, row):
         if row["type"] == "evidence_row" and self.told["images"]:
             self.demanded[bytes.fromhex(row["digest"])] = -1 if row["state"] == "dropped" else number
-        elif row["type"] == "batch_opened" and self.told["documents"]:
-            self.demanded.update((bytes.fromhex(row[name]), number) for name in PINNED)
+        elif row["type"] in ("batch_opened", "sublot_opened") and self.told["documents"]:
+            self.demanded.update((bytes.fromhex(row[name]), number) for name in PINNED if name in row)
 
     def name_broken(self, path, number, line):
         """Say what is wrong with the line that should be entry `number`, in an inspector's words, as it reads now."""

@@ -28,7 +28,7 @@ from daemon.recorder.rows import Received
 from daemon.recorder.wall import ClockQuality, WallTime
 from daemon.records import BatchOpened
 from daemon.units import FrameKey, Outcome, Stages, UnitId, Verdict, ViewKey
-from daemon.vision.fusion import Fusion, Looked
+from daemon.vision.fusion import Fusion, Judge, Looked
 from daemon.vision.plan import Plan, folders_of, open_plan, rules_of
 from drivers.sim.render import Pool, make_pool
 from provisioning import places
@@ -66,7 +66,7 @@ def make(folder: Path, verdicts: int, vials: int) -> None:
 def _row(plan: Plan, pool: Pool, state: Path, number: int, arm: Arm):  # type: ignore[no-untyped-def]
     vial = (number - 1) % len(pool)
     unit = UnitId(1, 0, number)
-    fusion = Fusion(rules_of(plan.recipe), plan.loaded.bundle, plan.looks)
+    fusion = Fusion({plan.loaded.recipe: Judge(plan.loaded.bundle, rules_of(plan.recipe))}, plan.looks)
     commands = []
     for camera, *_ in LOOKS:
         frame = getattr(pool, camera)[vial]
@@ -80,8 +80,8 @@ def _row(plan: Plan, pool: Pool, state: Path, number: int, arm: Arm):  # type: i
             path.write_bytes(Image(frame.shape[1], frame.shape[0], frame.tobytes()).encoded())
         fusion.session(camera, SESSION)
         scores = plan.scores(camera, frame).scores if lit else {}
-        commands += fusion.looked(Looked(key, 0, digest, scores, 0, 0, 0, lit), 0)
-        commands += fusion.bound(Bound(unit, ViewKey(camera), key), 0)
+        commands += fusion.looked(Looked(key, 0, digest, scores, 0, 0, 0, plan.loaded.recipe, lit), 0)
+        commands += fusion.bound(Bound(unit, ViewKey(camera), key, plan.loaded.recipe), 0)
     (judged,) = (command for command in commands if isinstance(command, Judged))
     outcome = Outcome.ACCEPTED if judged.verdict is Verdict.ACCEPT else Outcome.REJECTED
     finish = Finish(unit, outcome, judged.verdict, judged.reason, "line", judged, 9, 1, Stages())

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LIMIT_S = 20.0
 # No two processes are given the same session.
 SESSIONS = {"vision": 1_000_000, "uplink": 2_000_000}
-LOADED = Loaded("b" * 64, "r" * 64, "vials", "2R", [ViewKey("side")], 120.0, 10.0, 20.0, 200.0)
+LOADED = Loaded("b" * 64, "e" * 64, "vials", "2R", [ViewKey("side")], 120.0, 10.0, 20.0, 200.0)
 
 STATION = """
 name = "box"

@@ -29,7 +29,7 @@ from provisioning.replay_rows import ReplayRefused
 from provisioning.trace import UnknownToLedger
 from tests.contract.vision_bench import SIDE, Bench, unit
 from tests.unit.ledger_rows import NOW
-from tests.vectors import bundle_0
+from tests.vectors import bundle_1
 
 PATCH = "height = 24\npatch = { x = 16, y = 8, width = 8, height = 8, low = 5.0, high = 250.0 }"
 LEVELS = (60, 120, 240, 253, 30)
@@ -60,7 +60,7 @@ def judging(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Judging]:
         for number, level in enumerate(LEVELS, 1):
             key, _ = bench.camera.shoot(level)
             bench.camera.hear(Release)
-            bench.line.say(Bound(unit(number), SIDE, key))
+            bench.line.say(Bound(unit(number), SIDE, key, bench.recipe))
             judged.append(bench.line.hear(Judged))
         kept = tuple(bench.recorder.hear(EvidenceRow) for _ in LEVELS)
         assert bench.process is not None
@@ -228,7 +228,7 @@ def test_an_image_that_is_not_kept_is_counted_apart(
 @pytest.mark.clause("21 CFR 11.10(a)", "ALCOA+ accurate")
 def test_an_altered_image_differs(judging: Judging, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     device = Kept(judging, tmp_path / "device")
-    bundle_0.flip(device.image(3))
+    bundle_1.flip(device.image(3))
     status, document = outcome(capsys, device.state, "B-1")
     assert (status, document["counts"]["differs"]) == (1, 1)
     assert "altered" in document["named"][0]["text"]
@@ -253,14 +253,14 @@ class TestRefused:
 
     def test_another_recipe(self, judging: Judging, tmp_path: Path) -> None:
         device = Kept(judging, tmp_path / "device")
-        bundle_0.make_recipe(tmp_path / "other", judging.bundle, version="9.9.9")
+        bundle_1.make_recipe(tmp_path / "other", judging.bundle, version="9.9.9")
         with pytest.raises(ReplayRefused, match="was judged by .* --recipe"):
             replay(device.state, "B-1", "--recipe", str(tmp_path / "other"))
 
     def test_another_bundle(self, judging: Judging, tmp_path: Path) -> None:
         device = Kept(judging, tmp_path / "device")
-        digest = bundle_0.make_bundle(tmp_path / "other", version="9.9.9")
-        bundle_0.make_recipe(tmp_path / "recipe", digest)
+        digest = bundle_1.make_bundle(tmp_path / "other", version="9.9.9")
+        bundle_1.make_recipe(tmp_path / "recipe", digest)
         with pytest.raises(ReplayRefused, match="was judged by .* --bundle"):
             other, recipe = str(tmp_path / "other"), str(tmp_path / "recipe")
             replay(device.state, "B-1", "--bundle", other, "--recipe", recipe)
@@ -274,7 +274,7 @@ class TestRefused:
 
     def test_a_flipped_document(self, judging: Judging, tmp_path: Path) -> None:
         device = Kept(judging, tmp_path / "device")
-        bundle_0.flip(device.root / "bundle" / "tiny.onnx")
+        bundle_1.flip(device.root / "bundle" / "tiny.onnx")
         with pytest.raises(ReplayRefused, match="sha256"):
             replay(device.state, "B-1")
 

@@ -26,7 +26,7 @@ def test_rows_about_images_are_sent_again_until_they_are_stored(bench: Bench) ->
     bench.connect()
     for number in (1, 2):
         key, _ = bench.camera.shoot(level=240)
-        bench.line.say(Bound(unit(number), SIDE, key))
+        bench.line.say(Bound(unit(number), SIDE, key, bench.recipe))
     rows = [bench.recorder.hear(EvidenceRow) for _ in range(2)]
     assert [(row.seq, row.unit) for row in rows] == [(1, unit(1)), (2, unit(2))]
     bench.recorder.say(Stored(1))
@@ -53,7 +53,7 @@ def test_the_frames_of_a_unit_that_is_never_judged_are_kept(bench: Bench) -> Non
     bench.connect()
     stray, _ = bench.camera.shoot(level=10)
     key, digest = bench.camera.shoot(level=20)
-    bench.line.say(Bound(unit(1), SIDE, key))
+    bench.line.say(Bound(unit(1), SIDE, key, bench.recipe))
     bench.line.say(Unbound(stray))
     bench.line.say(Unbound(key, 0))
     row = bench.recorder.hear(EvidenceRow)
@@ -71,10 +71,10 @@ def test_a_share_of_accepted_units_is_kept_and_can_be_told_again(bench: Bench) -
     for number in range(1, 17):
         key, _ = bench.camera.shoot(level=10)
         bench.camera.hear(Release)
-        bench.line.say(Bound(unit(number), SIDE, key))
+        bench.line.say(Bound(unit(number), SIDE, key, bench.recipe))
         keys.append(key)
     bad, _ = bench.camera.shoot(level=240)
-    bench.line.say(Bound(unit(99), SIDE, bad))
+    bench.line.say(Bound(unit(99), SIDE, bad, bench.recipe))
     heard = []
     while not heard or heard[-1].unit != unit(99):
         heard.append(bench.recorder.hear(EvidenceRow))
@@ -89,7 +89,7 @@ def test_a_store_that_cannot_be_written_is_an_alarm_and_no_verdict_waits(bench: 
     bench.connect()
     for number in range(1, 4):
         key, _ = bench.camera.shoot(level=240)
-        bench.line.say(Bound(unit(number), SIDE, key))
+        bench.line.say(Bound(unit(number), SIDE, key, bench.recipe))
         assert bench.line.hear(Judged).verdict is Verdict.REJECT
         assert bench.recorder.hear(EvidenceRow).state is Kept.DROPPED
     fault = bench.line.hear(VisionFault)

@@ -13,7 +13,7 @@ from daemon.messages import Arm, Bound, Judged, Loaded, Release, Ring, Stored, U
 from daemon.records import EvidenceRow, Kept
 from daemon.units import Channel, FrameKey, Reason, Verdict
 from tests.contract.vision_bench import COLUMNS, ROWS, SIDE, SLOTS, Bench, unit
-from tests.vectors import bundle_0
+from tests.vectors import bundle_1
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def test_one_life(bench: Bench) -> None:
 
     good, good_digest = bench.camera.shoot(level=60)
     bench.camera.hear(Release)
-    bench.line.say(Bound(unit(1), SIDE, good))
+    bench.line.say(Bound(unit(1), SIDE, good, bench.recipe))
     judged = bench.line.hear(Judged)
     assert (judged.unit, judged.verdict, judged.bundle) == (unit(1), Verdict.ACCEPT, bench.bundle)
     assert [(view.key, view.digest, view.device_ts) for view in judged.views] == [(good, good_digest, 77)]
@@ -40,7 +40,7 @@ def test_one_life(bench: Bench) -> None:
     assert judged.frame_ns < judged.inferred_ns <= judged.judged_ns
 
     bad = FrameKey("side", 5, 2)
-    bench.line.say(Bound(unit(2), SIDE, bad))
+    bench.line.say(Bound(unit(2), SIDE, bad, bench.recipe))
     shot, bad_digest = bench.camera.shoot(level=240)
     assert shot == bad
     judged = bench.line.hear(Judged)
@@ -70,7 +70,7 @@ def test_the_ring_never_runs_dry_while_units_wait(bench: Bench) -> None:
         shots.append(bench.camera.shoot(level=10 * number))
         bench.camera.hear(Release, lambda release, slot=(number + 1) % SLOTS: release.slot == slot)
     for number, (key, _) in enumerate(shots):
-        bench.line.say(Bound(unit(number), SIDE, key))
+        bench.line.say(Bound(unit(number), SIDE, key, bench.recipe))
     for number, (_, digest) in enumerate(shots):
         judged = bench.line.hear(Judged)
         assert (judged.unit, judged.views[0].digest) == (unit(number), digest)
@@ -81,14 +81,14 @@ def test_the_ring_never_runs_dry_while_units_wait(bench: Bench) -> None:
 def test_an_unbound_frame_and_a_foreign_session_are_never_judged(bench: Bench) -> None:
     bench.connect()
     foreign, _ = bench.camera.shoot(level=10, session=4)
-    bench.line.say(Bound(unit(1), SIDE, foreign))
+    bench.line.say(Bound(unit(1), SIDE, foreign, bench.recipe))
     assert bench.camera.hear(Release).session == 4
     given_up, _ = bench.camera.shoot(level=10)
     bench.camera.hear(Release)
     bench.line.say(Unbound(given_up))
-    bench.line.say(Bound(unit(2), SIDE, given_up))
+    bench.line.say(Bound(unit(2), SIDE, given_up, bench.recipe))
     marker, _ = bench.camera.shoot(level=10)
-    bench.line.say(Bound(unit(3), SIDE, marker))
+    bench.line.say(Bound(unit(3), SIDE, marker, bench.recipe))
     assert bench.line.hear(Judged).unit == unit(3)
 
 
@@ -99,7 +99,7 @@ def test_a_line_that_comes_back_is_told_what_is_loaded(bench: Bench) -> None:
     bench.line.accept()
     assert bench.line.hear(Loaded) == first
     key, _ = bench.camera.shoot(level=10)
-    bench.line.say(Bound(unit(1), SIDE, key))
+    bench.line.say(Bound(unit(1), SIDE, key, bench.recipe))
     assert bench.line.hear(Judged).unit == unit(1)
 
 
@@ -113,7 +113,7 @@ def test_a_ring_that_could_shrink_is_refused(bench: Bench) -> None:
     bench.camera.accept()
     bench.camera.start(session=7)
     key, _ = bench.camera.shoot(level=10)
-    bench.line.say(Bound(unit(1), SIDE, key))
+    bench.line.say(Bound(unit(1), SIDE, key, bench.recipe))
     assert bench.line.hear(Judged).views[0].key == key
 
 
@@ -130,7 +130,7 @@ def test_a_batch_armed_for_another_bundle_is_a_fault(bench: Bench) -> None:
     "file", ["bundle/bundle.json", "bundle/tiny.onnx", "recipe/recipe.json", "recipe/signatures/qa.sig"]
 )
 def test_a_flipped_byte_ends_the_process_before_it_connects(bench: Bench, file: str) -> None:
-    bundle_0.flip(bench.root / file)
+    bundle_1.flip(bench.root / file)
     bench.start()
     status, errors = bench.finish()
     assert status == os.EX_CONFIG

@@ -22,7 +22,7 @@ from daemon.messages import (
 )
 from daemon.units import Evidence, FrameKey, UnitId, ViewKey
 from daemon.wire import Listener, Message, Peer, PeerGone
-from tests.vectors import bundle_0
+from tests.vectors import bundle_1
 
 ROOT = Path(__file__).parents[2]
 ROWS, COLUMNS = 24, 32
@@ -151,9 +151,9 @@ class Bench:
         self.runtime, self.state = root / "run", root / "state"
         self.runtime.mkdir()
         self.state.mkdir()
-        bundle_0.make_trust(root / "trust", bundle_0.KEYS)
-        self.bundle = bundle_0.make_bundle(root / "bundle")
-        self.recipe = bundle_0.make_recipe(root / "recipe", self.bundle)
+        bundle_1.make_trust(root / "trust", bundle_1.KEYS)
+        self.bundle = bundle_1.make_bundle(root / "bundle")
+        self.recipe = bundle_1.make_recipe(root / "recipe", self.bundle)
         self.write_station(production=False)
         self.line = Played(self.runtime, "line")
         self.recorder = Played(self.runtime, "recorder")
@@ -166,9 +166,9 @@ class Bench:
     def write_recipe(self, shots: int = 1, **changes: Any) -> None:
         """Another signed recipe, with that many views of the one camera."""
         shutil.rmtree(self.root / "recipe")
-        view = bundle_0.recipe_description(self.bundle)["views"][0]
+        view = bundle_1.recipe_description(self.bundle)["views"][0]
         views = [{**view, "shot": shot} for shot in range(shots)]
-        self.recipe = bundle_0.make_recipe(self.root / "recipe", self.bundle, views=views, **changes)
+        self.recipe = bundle_1.make_recipe(self.root / "recipe", self.bundle, views=views, **changes)
         if shots > 1:
             text = (self.root / "station.toml").read_text()
             more = f"height = 24\nshots = {shots}\nshot_pitch_mm = 5.0"

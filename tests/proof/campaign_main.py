@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,9 +62,9 @@ class Tally:
                 setattr(mine, key, max(old, value) if key == "safe_ns" else old + value)
 
 
-def names_of(case: int) -> tuple[str, ...]:
+def names_of(case: int, known: Collection[str] = FAULTS) -> tuple[str, ...]:
     """Return the faults of a case: each alone in its turn, three to a case; every third case is drawn freely."""
-    names = list(FAULTS)
+    names = list(known)
     turn = 3 * (case // 3 * 2 + case % 3)
     return () if case % 3 == 2 else tuple(names[(turn + i) % len(names)] for i in range(3))
 

@@ -31,7 +31,7 @@ MUTANTS = (
     Mutant(
         "bundle not compared",
         TRACKING,
-        (("judged.bundle != self._settings.bundle or any(", "any("),),
+        (("if not ours or any(", "if any("),),
         ("verdict-other-bundle",),
     ),
     Mutant(
@@ -342,6 +342,12 @@ MUTANTS = (
             ),
         ),
         ("recorder-kill",),
+    ),
+    Mutant(
+        "a verdict of another pair counts",
+        ARMING,
+        (("(judged.bundle, judged.recipe) == (arm.bundle, arm.recipe) and ", ""),),
+        ("verdict-other-bundle",),
     ),
     Mutant(
         "every unit concerns the line",

@@ -1,6 +1,7 @@
 """One case: a line and its faults drawn from a seed, played, and judged. The same seed always gives the same case."""
 
 import random
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from proof_agenda import MS
@@ -24,8 +25,9 @@ class Case:
     strikes: list[Strike]
 
 
-def draw(seed: int, faults: tuple[str, ...] = ()) -> Case:
-    """Draw a case. `faults` strike in that order, one vial group each; without them three are drawn, or pairs."""
+def draw(seed: int, faults: tuple[str, ...] = (), known: Collection[str] = FAULTS) -> Case:
+    """Draw a case. `faults` strike in that order, one vial group each; without them three of those that are `known`
+    are drawn, or pairs."""
     chance = random.Random(f"{seed} case")
     spec = Spec(
         seed=seed,
@@ -38,13 +40,13 @@ def draw(seed: int, faults: tuple[str, ...] = ()) -> Case:
         number=chance.choice((1, 0xFFFFFFFF - chance.randrange(100), chance.randrange(1, 1 << 32))),
         first_frame=chance.choice((0, 0, 65_535 - chance.randrange(120))),
     )
-    names = faults or tuple(chance.choice(list(FAULTS)) for _ in range(3))
+    names = faults or tuple(chance.choice(list(known)) for _ in range(3))
     paired = not faults and chance.random() < 0.35
     strikes = []
     for index, name in enumerate(names):
         strikes.append(_strike(chance, FAULTS[name], FIRST + index * SPACE, spec, not paired))
         if paired:
-            strikes.append(_strike(chance, FAULTS[chance.choice(list(FAULTS))], FIRST + index * SPACE, spec, False))
+            strikes.append(_strike(chance, FAULTS[chance.choice(list(known))], FIRST + index * SPACE, spec, False))
     return Case(spec, strikes)
 
 

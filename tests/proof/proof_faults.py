@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from proof_agenda import MS
 from proof_fault import STEPS, Begin, Fault, Safe, Strike
+from proof_peers import PAIRS
 from proof_strangers import (
     belt_stop,
     crowd,
@@ -53,6 +54,7 @@ def _vision_kill(world: World, _strike: Strike) -> Callable[[], None]:
         vision.begin()
         vision.up, vision.hung = True, False
         world.greet("vision")
+        world.line.deliver(vision.staged)
         world.line.deliver(vision.loaded)
 
     return back
@@ -103,6 +105,12 @@ def _half(_world: World, judged: Judged) -> list[Judged]:
 
 def _with(judged: Judged, **changes: object) -> Judged:
     return Judged(**{**{name: getattr(judged, name) for name in judged.__struct_fields__}, **changes})
+
+
+def _other_pair(_world: World, judged: Judged) -> list[Judged]:
+    """A pair that is warm too, and not this unit's."""
+    recipe = next(recipe for recipe in PAIRS if recipe != judged.recipe)
+    return [_with(judged, bundle=PAIRS[recipe][0], recipe=recipe)]
 
 
 def _other_unit(world: World, judged: Judged) -> list[Judged]:
@@ -236,6 +244,18 @@ def _late_rows(world: World, _strike: Strike) -> Callable[[], None]:
     return lambda: setattr(world.recorder, "late_ns", 0)
 
 
+def _swap(world: World, _strike: Strike) -> Callable[[], None]:
+    """QA has another pair take over inside the batch, and the old one again."""
+
+    def arm() -> None:
+        world.recorder.recipe = next(recipe for recipe in PAIRS if recipe != world.recorder.recipe)
+        if world.recorder.up:
+            world.line.deliver(world.recorder.arm)
+
+    arm()
+    return arm
+
+
 def _key(world: World, _strike: Strike) -> Callable[[], None]:
     world.plant.authority = world.chance.choice((Key.LEGACY, Key.BOTH))
     world.plant.touch()
@@ -308,6 +328,12 @@ FAULTS: dict[str, Fault] = {
             "mismatch late line_fault",
             own=True,
         ),
+        _fault(
+            "verdict-other-pair",
+            _spoil(_other_pair),
+            "mismatch late line_fault",
+            own=True,
+        ),
         _fault("verdict-half", _spoil(_half), "no_image defect late line_fault unsynced line_down", own=True),
         _fault("verdict-for-reject", _spoil(lambda _w, j: [_with(j, verdict=Verdict.REJECT)]), own=True),
         _fault("verdict-twice", _spoil(lambda _w, j: [j, j]), "ONCE", own=True),
@@ -364,6 +390,7 @@ FAULTS: dict[str, Fault] = {
         _fault("recorder-full", _full, safe=Safe.RECORD, shortest_ms=50, longest_ms=1500),
         _fault("recorder-kill", _recorder_kill, "PEER_LOST", safe=Safe.SOURCE, shortest_ms=50, longest_ms=900),
         _fault("rows-late", _late_rows, safe=Safe.NONE, shortest_ms=100, longest_ms=900),
+        _fault("pair-swapped", _swap, shortest_ms=1, longest_ms=600),
         _fault("key-turned", _key, "AUTHORITY CAUSE_6", safe=Safe.GATE, shortest_ms=100, longest_ms=900),
     )
 }

@@ -19,7 +19,7 @@ BUSY_NS = 400_000
 QUIET_NS = 18 * MS
 POLL_NS = 4 * MS
 DRIVE_NS = 4 * MS
-CONFIGURATION = "configuration 1"
+CONFIGURATIONS = {"recipe 1": "configuration 1", "recipe 2": "configuration 2"}
 
 
 class Driver(Plc):
@@ -38,6 +38,10 @@ class Driver(Plc):
     def revoke(self, lane: int, number: int) -> None:
         self.taken_back(number)
         super().revoke(lane, number)
+
+
+def _pinned(_bundle: str, recipe: str, _plan: str) -> str:
+    return CONFIGURATIONS[recipe]
 
 
 class LineProcess:
@@ -70,7 +74,7 @@ class LineProcess:
         self._link.arrived = self.arrived
         self._driver = Driver(self._link, self._registers, self._settings, clock=lambda: self._agenda.now)
         self._driver.taken_back = lambda number: self.taken_back.setdefault(number, []).append(self._agenda.now)
-        self.control = Control(self._station, self._driver, self._registers, lambda *_: CONFIGURATION, self._post)
+        self.control = Control(self._station, self._driver, self._registers, _pinned, self._post)
         self._inbox.clear()
         self.up, self.hung = True, False
         self._wake(self._agenda.now)

@@ -1,8 +1,10 @@
 """The line's peers in virtual time: vision over the product's own fusion and judging, and a recorder in memory."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
+import msgspec
 from proof_agenda import MS, Agenda
 
 from daemon.messages import (
@@ -15,18 +17,22 @@ from daemon.messages import (
     PermitRow,
     PlcTotals,
     Resume,
+    Staged,
     Stored,
     Unbound,
     UnitRow,
 )
 from daemon.recorder.batch import LaneFacts, Totals, runs
 from daemon.states import RUNNING
-from daemon.units import Channel, Evidence, UnitId, ViewKey
-from daemon.vision.fusion import Fusion, Looked
+from daemon.units import Channel, Evidence, FrameKey, UnitId, ViewKey
+from daemon.vision.fusion import Again, Fusion, Judge, Looked
 from daemon.vision.judging import Limit, Rules
 from daemon.wire import Message
 
-BUNDLE, RECIPE, CONFIGURATION, BATCH = "bundle 1", "recipe 1", "configuration 1", "B1"
+BATCH = "B1"
+PAIRS = {"recipe 1": ("bundle 1", "configuration 1"), "recipe 2": ("bundle 2", "configuration 2")}
+RECIPE, OTHER = PAIRS
+TINT = {RECIPE: 0.0, OTHER: 0.05}
 REVOKING = {"CAMERA_UNSYNCED", "TOO_CLOSE", "ESCAPED"}
 RUNNING_NAMES = {state.name for state in RUNNING}
 RESUMED = 256
@@ -46,8 +52,15 @@ class Vision:
         self._sessions: dict[str, int] = {}
         self._free_ns = 0
         self._backlog: list[Callable[[], None]] = []
+        self._recipes: dict[str, str] = {}
+        self._seen: dict[FrameKey, Looked] = {}
         self.life = 0
         self._fusion = self._fresh()
+
+    @property
+    def staged(self) -> Staged:
+        """What it has warm besides."""
+        return Staged([msgspec.structs.replace(self.loaded, bundle=PAIRS[OTHER][0], recipe=OTHER)])
 
     def begin(self) -> None:
         """A fresh process."""
@@ -57,7 +70,8 @@ class Vision:
 
     def _fresh(self) -> Fusion:
         limits = {view: {"defect": Limit(0.3, 0.7)} for view in self.loaded.views}
-        fusion = Fusion(Rules(limits, {"defect": Channel.CRITICAL}), self.loaded.bundle)
+        rules = Rules(limits, {"defect": Channel.CRITICAL})
+        fusion = Fusion({recipe: Judge(bundle, rules) for recipe, (bundle, _) in PAIRS.items()})
         for camera, session in self._sessions.items():
             fusion.session(camera, session)
         return fusion
@@ -82,6 +96,7 @@ class Vision:
         """The line says which frame shows which unit."""
         match message:
             case Bound():
+                self._recipes[message.key.camera] = message.recipe
                 self._when_up(lambda: self._say(self._fusion.bound(message, self._agenda.now)))
             case Unbound():
                 self._when_up(lambda: self._say(self._fusion.unbound(message.key)))
@@ -101,13 +116,22 @@ class Vision:
 
     def _looked(self, evidence: Evidence, digest: str) -> None:
         now = self._agenda.now
-        bad = self._bad(int(digest.removeprefix("vial ")))
-        scores = {"defect": 0.9 if bad else 0.1}
-        looked = Looked(evidence.key, evidence.device_ts, digest, scores, evidence.received_ns, now, 1 * MS)
+        recipe = self._recipes.get(evidence.key.camera, RECIPE)
+        scores = self._scores(digest, recipe)
+        looked = Looked(evidence.key, evidence.device_ts, digest, scores, evidence.received_ns, now, 1 * MS, recipe)
+        self._seen[evidence.key] = looked
         self._say(self._fusion.looked(looked, now))
 
-    def _say(self, commands: list[object]) -> None:
+    def _scores(self, digest: str, recipe: str) -> dict[str, float]:
+        """What the models of a recipe see in a vial's pixels; each recipe sees it its own way."""
+        return {"defect": (0.9 if self._bad(int(digest.removeprefix("vial "))) else 0.1) + TINT[recipe]}
+
+    def _say(self, commands: Sequence[object]) -> None:
         for command in commands:
+            if isinstance(command, Again):
+                seen = self._seen[command.key]
+                again = replace(seen, recipe=command.recipe, scores=self._scores(seen.digest, command.recipe))
+                self._say(self._fusion.looked(again, self._agenda.now))
             if isinstance(command, Judged):
                 for judged in self.spoil(command) if self.spoil else [command]:
                     self.answer(judged)
@@ -121,6 +145,7 @@ class Recorder:
         self.state: Callable[[str], None] = lambda _: None
         self.up = True
         self.full = False
+        self.recipe = RECIPE
         self.late_ns = 0
         self.units: dict[UnitId, UnitRow] = {}
         self.permits: dict[UnitId, PermitRow] = {}
@@ -190,7 +215,8 @@ class Recorder:
 
     @property
     def arm(self) -> Arm:
-        return Arm(BATCH, BUNDLE, RECIPE, CONFIGURATION)
+        bundle, configuration = PAIRS[self.recipe]
+        return Arm(BATCH, bundle, self.recipe, configuration)
 
     def _commit(self) -> None:
         if self.full:
@@ -227,4 +253,4 @@ class Recorder:
 
 def loaded(views: tuple[ViewKey, ...], min_gap_mm: float) -> Loaded:
     """What vision says it has loaded."""
-    return Loaded(BUNDLE, RECIPE, "bundle", "recipe", list(views), 120.0, 25.0, min_gap_mm, 0.0)
+    return Loaded(PAIRS[RECIPE][0], RECIPE, "bundle", "recipe", list(views), 120.0, 25.0, min_gap_mm, 0.0)

@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 
 from proof_agenda import MS
 from proof_fault import Safe, Strike
+from proof_peers import PAIRS, TINT
 from proof_world import RELEASE_MM, Told, World
 
+from daemon.messages import PermitRow, UnitRow
 from daemon.recorder.batch import Run, expected, joints, subtract
 from daemon.units import Outcome, UnitId, Verdict
 from drivers.sim.belt import End, Vial
@@ -131,9 +133,21 @@ def _credits(world: World, out: Outcomes) -> None:
     for unit, row in world.granted.items():
         if row.stages.permit_ns - row.stages.last_edge_ns > LATEST_NS:
             out.wrong.append(f"unit {unit} was permitted later than {LATEST_NS / MS:.0f} ms")
+        if mixed := _mixed(row):
+            out.wrong.append(f"permit of unit {unit} {mixed}")
         for view in row.views:
             if view.digest != f"vial {world.vial(unit)}":
                 out.misbound.append(f"permit of unit {unit}, vial {world.vial(unit)}, rests on {view.digest}")
+
+
+def _mixed(row: PermitRow | UnitRow) -> str:
+    """What of a row belongs to another pair than its configuration names."""
+    recipe = next(recipe for recipe, (_, configuration) in PAIRS.items() if configuration == row.configuration)
+    if row.bundle != PAIRS[recipe][0]:
+        return f"is of {row.configuration} and was judged by {row.bundle}"
+    clean = {round(0.1 + TINT[recipe], 3), round(0.9 + TINT[recipe], 3)}
+    odd = [view for view in row.views if round(view.scores["defect"], 3) not in clean]
+    return f"is of {row.configuration} and rests on scores of another" if odd else ""
 
 
 def _rows(world: World, out: Outcomes, named: list[str]) -> None:
@@ -151,6 +165,10 @@ def _rows(world: World, out: Outcomes, named: list[str]) -> None:
             named.append(f"unit {unit} is on record as {row.outcome}, its vial passed")
         elif row.outcome is Outcome.ESCAPED and vial and vial.end is End.PASS and not _taken_back(world, unit, told):
             named.append(f"unit {unit} escaped by the line's own account")
+        elif row.bundle and (mixed := _mixed(row)):
+            out.wrong.append(f"row of unit {unit} {mixed}")
+        elif row.outcome in GOOD and unit in world.granted and row.configuration != world.granted[unit].configuration:
+            out.wrong.append(f"unit {unit} is on record under another configuration than its permit")
         elif row.outcome in GOOD and unit not in world.granted:
             out.wrong.append(f"unit {unit} is accepted and was never permitted")
         elif row.outcome in GOOD and row.source == "plc" and unit not in world.recorder.permits:

@@ -175,6 +175,7 @@ class World:
             self.line.deliver(self.recorder.arm)
         if self.vision.up:
             control.hello("vision")
+            self.line.deliver(self.vision.staged)
             self.line.deliver(self.vision.loaded)
         for camera in self.cameras:
             camera.report()

@@ -160,9 +160,9 @@ class SmallLine:
         key, shows = self.bound[other or unit]
         view = JudgedView(VIEW, key, 0, f"body {shows}", {})
         reason = Reason.NONE if verdict is Verdict.ACCEPT else Reason.DEFECT
-        judged = Judged(unit, verdict, reason, Channel.NONE, "", [view], "bundle", 0, 0, 0, 0)
+        judged = Judged(unit, verdict, reason, Channel.NONE, "", [view], "bundle", "recipe", 0, 0, 0, 0)
         refuse = None if self.epoch and self.beating else Reason.LINE_FAULT
-        self.do(self.tracker.judged(judged, self.now_ns, refuse))
+        self.do(self.tracker.judged(judged, self.now_ns, refuse, ours=True))
 
     def write(self) -> None:
         """Half of the oldest permit on its way, or the whole of a revocation, lands in the PLC."""

@@ -28,7 +28,7 @@ SPEC = PlcSpec(
     clear=300,
     phantom=300,
 )
-LIMITS = Limits(frozenset({VIEW}), "bundle", 1000, DECIDE, 100, 120 * MS * 10)
+LIMITS = Limits(frozenset({VIEW}), 1000, DECIDE, 100, 120 * MS * 10)
 
 
 @dataclass(slots=True)

@@ -91,6 +91,21 @@ def test_a_batch_runs_closes_and_leaves_report_and_pictures(tmp_path: Path) -> N
     assert not (folder / simstation.RUNTIME_LINK).is_symlink()
 
 
+@pytest.mark.clause("21 CFR 211.188", "21 CFR 11.70")
+def test_a_signed_swap_inside_the_batch_costs_no_unit(tmp_path: Path) -> None:
+    """What depends on the machine's speed is that a unit is late; that each is judged by its own side does not."""
+    other = simstation.demo_documents().other_bundle
+    done = _sim(tmp_path / "run", "--units", "60", "--rate", "1200", "--swap-bundle", f"{other}@25")
+    report = _assert_clean(tmp_path / "run", done)
+    first, second = report["sublots"]
+    assert first["units"]["in"] + second["units"]["in"] == 60 and first["bundle"] != second["bundle"]
+    assert first["places"][0]["last"] + 1 == second["places"][0]["first"] > 25
+    assert (first["signed_by"], second["signed_by"]) == (None, "Anna Berg")
+    assert second["units"]["accepted"] > 0 and report["restarts"] == dict.fromkeys(report["restarts"], 0)
+    assert "mismatch" not in report["reasons"]
+    assert "Anna Berg" in done.stdout
+
+
 def test_the_rounds_play_every_fault() -> None:
     played = sorted(fault for faults in ROUNDS.values() for fault in faults)
     assert played == sorted(set(FaultName) - CAMPAIGN_ONLY)

@@ -33,7 +33,7 @@ class Room:
         self.oversight = Oversight(station)
         self.oversight.configure(LOADED)
         self.desk = Desk(self.oversight.overrides)
-        self.tracker = Tracker(Settings(frozenset({BODY}), "b", 800, 11_700, 300, 10**9))
+        self.tracker = Tracker(Settings(frozenset({BODY}), 800, 11_700, 300, 10**9))
         self.arming = Arming(lambda *_: "c")
         self.arming.resume(Resume(0, []))
         self.arming.take(Arm(batch, "b", "r", "c"))
@@ -94,8 +94,8 @@ class Room:
         self.tracker.edge(unit, BODY, self.now)
         self.tracker.bound(unit, BODY, Evidence(key, n, 0, 0, 0, 0, 0, 0, True, True, 0))
         views = [JudgedView(BODY, key, 0, "d", {})]
-        judged = Judged(unit, Verdict.ACCEPT, Reason.NONE, Channel.NONE, "", views, "b", 1, 2, 3, 4)
-        assert self.tracker.judged(judged, self.now, None)
+        judged = Judged(unit, Verdict.ACCEPT, Reason.NONE, Channel.NONE, "", views, "b", "r", 1, 2, 3, 4)
+        assert self.tracker.judged(judged, self.now, None, ours=True)
         return self
 
     def aborted(self) -> "Room":

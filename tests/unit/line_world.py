@@ -6,16 +6,17 @@ station is written in `station()`; what a vial shows is `bad`, by its number.
 
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 
 from daemon import config
 from daemon.line.control import Control
-from daemon.messages import Act, Arm, Bound, CameraState, FrameSeen, Loaded, Resume, Stored, Unbound, UnitRow
+from daemon.messages import Act, Arm, Bound, CameraState, FrameSeen, Loaded, Resume, Staged, Stored, Unbound, UnitRow
 from daemon.units import Channel, Evidence, FrameKey, UnitId
 from daemon.views import views_of
-from daemon.vision.fusion import Drop, Fusion, Looked
+from daemon.vision.fusion import Again, Drop, Fusion, Judge, Looked
 from daemon.vision.judging import Limit, Rules
 from daemon.wire import Message
 from drivers.gate.plc_bank import Bank
@@ -31,6 +32,7 @@ MS = 1_000_000
 T0 = 10**12
 MAP = load_map()
 FRAME_NS = 2 * MS
+CONFIGURATIONS = {"recipe": "configuration", "other": "other configuration"}
 CHANNELS = {"critical": Channel.CRITICAL, "cosmetic": Channel.COSMETIC}
 
 
@@ -103,6 +105,8 @@ class LineWorld:
         self.vials: dict[UnitId, int] = {}
         self.frames: dict[tuple[FrameKey, int], int] = {}
         self.lost: set[tuple[str, int]] = set()
+        self.inferred_twice = 0
+        self._looked: dict[tuple[FrameKey, int], Looked] = {}
         bank = Bank(MAP)
         run = RunSpec(vials, rate, 1, None, 1, 16, 0.0, None)  # type: ignore[arg-type]  # no pictures here
         self.machine = Machine(Lanes.build(belt_specs(made, run), T0), Program(plc_spec(made), bank), bank, T0)
@@ -113,13 +117,16 @@ class LineWorld:
         self._by_station = {entry.station: entry for entry in made.cameras}
         views = sorted(views_of(made, 0))
         limits = {view: {name: Limit(0.3, 0.7) for name in CHANNELS} for view in views}
-        self._fusion = Fusion(Rules(limits, CHANNELS), "bundle", {entry.name: entry.look for entry in made.cameras})
+        rules = Rules(limits, CHANNELS)
+        judges = {"recipe": Judge("bundle", rules), "other": Judge("other bundle", rules)}
+        self._fusion = Fusion(judges, {entry.name: entry.look for entry in made.cameras})
         stations = tuple(sorted(self._by_station))
         settings = Settings(1001, 2001, made.lanes, stations, 4 * MS, 20 * MS, 80 * MS)
         self.driver = Plc(DirectLink(bank, lambda: self.now), MAP, settings, lambda: self.now)
-        self.control = Control(made, self.driver, MAP, lambda *_: "configuration", self)
+        self.control = Control(made, self.driver, MAP, lambda _bundle, recipe, _plan: CONFIGURATIONS[recipe], self)
         numbers = {"max_latency_ms": 100.0, "window_ms": 5.0, "min_gap_mm": 40.0, "max_gap_mm": 400.0} | recipe
         self._loaded = Loaded("bundle", "recipe", "bundle 1", "recipe 1", views, **numbers)
+        self.other = Loaded("other bundle", "other", "bundle 2", "recipe 2", views, **numbers)
         self._inbox: deque[Message] = deque()
         self._greet()
 
@@ -205,7 +212,8 @@ class LineWorld:
         for region, shown in enumerate(self._shows(entry, at)):
             self.frames[key, region] = shown
             scores = {name: 0.9 if self.bad.get(shown) == name or not shown else 0.1 for name in CHANNELS}
-            looked = Looked(key, at, f"vial {shown}", scores, received, received, MS, region=region)
+            looked = Looked(key, at, f"vial {shown}", scores, received, received, MS, "recipe", region=region)
+            self._looked[key, region] = looked
             self._say(self._fusion.looked(looked, self.now))
 
     def _shows(self, entry: config.Camera, at: int) -> list[int]:
@@ -224,5 +232,27 @@ class LineWorld:
             shown.append(near[0] if near else 0)
         return shown
 
-    def _say(self, commands: Sequence[Message | Drop]) -> None:
-        self._inbox.extend(command for command in commands if not isinstance(command, Drop))
+    def _say(self, commands: Sequence[Message | Drop | Again]) -> None:
+        for command in commands:
+            if isinstance(command, Again):
+                self.inferred_twice += 1
+                looked = replace(self._looked[command.key, command.region], recipe=command.recipe)
+                self._say(self._fusion.looked(looked, self.now))
+            elif not isinstance(command, Drop):
+                self._inbox.append(command)
+
+    def stage(self) -> None:
+        """Vision has the other pair warm besides."""
+        self._inbox += [Staged([self.other]), self._loaded]
+
+    def swap(self, recipe: str) -> None:
+        """The recorder has the signed order on record and arms what it names."""
+        bundle = {"recipe": "bundle", "other": "other bundle"}[recipe]
+        self._inbox.append(Arm("B1", bundle, recipe, CONFIGURATIONS[recipe]))
+
+    def vision_restarts(self) -> None:
+        """It forgets what it saw; what it had warm before it has warm again."""
+        self.control.gone("vision", "test", "killed", self.now)
+        self._fusion.line_lost()
+        self.control.hello("vision")
+        self.stage()

@@ -143,3 +143,11 @@ def test_words_inside_of_a_text_are_no_evidence() -> None:
 def test_the_pixels_alone_are_an_images_name() -> None:
     assert pixels_digest(b"P5\n2 1\n255\nab") == pixels_digest(b"P5\n1 2\n255\nab") is not None
     assert pixels_digest(b"GIF89a") is None
+
+
+def test_what_a_swap_brings_is_wanted_too() -> None:
+    digests = [f"{number:064x}" for number in (1, 2)]
+    row = b'{"row":{"type":"sublot_opened","batch":"B-1","bundle":"%s","recipe":"%s","seq":0}}'
+    assert _names(row % tuple(text.encode() for text in digests)).documents == dict.fromkeys(digests, "B-1")
+    with pytest.raises(ArchiveError, match="an entry cannot be read"):
+        _names(b'{"row":{"type":"sublot_opened","batch":"B-1"}}')

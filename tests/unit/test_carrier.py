@@ -67,7 +67,7 @@ def test_the_pocket_at_the_infeed_is_published() -> None:
         assert world.bank.get("carrier_index") == pocket
 
 
-SETTINGS = Settings(frozenset(), "", 800, 11_700, 300, 1, max_gap_counts=12_000, carrier=CARRIER)
+SETTINGS = Settings(frozenset(), 800, 11_700, 300, 1, max_gap_counts=12_000, carrier=CARRIER)
 
 
 @pytest.mark.parametrize(

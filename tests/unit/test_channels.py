@@ -16,7 +16,7 @@ from drivers.registers import CHANNEL_MARK, channel_check, permit_check, split
 
 MS = 1_000_000
 BODY = ViewKey("body")
-SETTINGS = Settings(frozenset({BODY}), "digest", 800, 11_700, 300, 120 * MS)
+SETTINGS = Settings(frozenset({BODY}), 800, 11_700, 300, 120 * MS)
 COSMETIC = CHANNELS[Channel.COSMETIC]
 
 
@@ -132,8 +132,8 @@ class Line:
         self.tracker.bound(unit, BODY, Evidence(key, n, 0, 0, 0, 0, 0, 0, True, True, 0))
         views = [JudgedView(BODY, key, 0, "d", {})]
         reason = {Verdict.ACCEPT: Reason.NONE, Verdict.REJECT: Reason.DEFECT}.get(verdict, Reason.DOUBTFUL)
-        judged = Judged(unit, verdict, reason, channel, "scratch", views, "digest", 1, 2, 3, 4)
-        return self.tracker.judged(judged, 110 * MS, None)
+        judged = Judged(unit, verdict, reason, channel, "scratch", views, "digest", "recipe", 1, 2, 3, 4)
+        return self.tracker.judged(judged, 110 * MS, None, ours=True)
 
     def close(self, n: int, channel: int, *, chute: bool = True) -> list[Command]:
         seen = Seen(UnitId(1, 0, n), False, True, chute, not chute, False, 2 | channel << 8, 0, channel)

@@ -240,10 +240,12 @@ SYSTEMD = RECORDS.parents[2] / "systemd"
 
 @pytest.mark.clause("21 CFR 11.10(d)", "Annex 11 §12.1", "Annex 11 draft §12.3", "IEC 62443-4-2 CR 3.9")
 def test_other_accounts_of_the_computer_get_at_no_record():
-    """The state folder and every file and socket are the daemon's own user's; its group reads, nobody else."""
+    """The state folder and every file and socket are the daemon's own user's; its group reads, nobody else. Process
+    slots, a user of its own, reads the ledger as one of the group."""
     for path in SYSTEMD.glob("*.service"):
         lines = path.read_text(encoding="utf-8").splitlines()
-        assert {"User=linewarden", "UMask=0027"} <= set(lines), path.name
+        user = "linewarden-slots" if path.name == "linewarden-slots.service" else "linewarden"
+        assert {f"User={user}", "Group=linewarden", "UMask=0027"} <= set(lines), path.name
         assert ("StateDirectoryMode=0750" in lines) == ("StateDirectory=linewarden" in lines), path.name
 
 

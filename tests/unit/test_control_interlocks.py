@@ -147,7 +147,7 @@ class World:
         if permit:
             assert any(isinstance(m, Bound) and m.unit == unit for m in self.post.vision)
             views = [JudgedView(BODY, key, 0, "d", {})]
-            judged = Judged(unit, Verdict.ACCEPT, Reason.NONE, Channel.NONE, "", views, "b", 1, 2, 3, 4)
+            judged = Judged(unit, Verdict.ACCEPT, Reason.NONE, Channel.NONE, "", views, "b", "r", 1, 2, 3, 4)
             self.control.message(judged, self.now)
         self.now += 90 * MS
         self.turn()
@@ -220,7 +220,7 @@ def test_ten_equal_defects_hold_the_line_for_a_person(world: World) -> None:
         key = FrameKey("body", 7, number)
         views = [JudgedView(BODY, key, 0, "d", {})]
         judged = Judged(
-            UnitId(1, 0, number), Verdict.REJECT, Reason.DEFECT, Channel.CRITICAL, "crack", views, "b", 1, 2, 3, 4
+            UnitId(1, 0, number), Verdict.REJECT, Reason.DEFECT, Channel.CRITICAL, "crack", views, "b", "r", 1, 2, 3, 4
         )
         world.control.message(judged, world.now)
         world.close(number, "diverted", "chute_seen")

@@ -9,7 +9,7 @@ from daemon.evidence_file import Image, image_file
 from daemon.vision.keep import Keeper
 from provisioning import cli_replay
 from tests.unit.evidence_world import Book, offer, running, told
-from tests.vectors.bundle_0 import flip
+from tests.vectors.bundle_1 import flip
 
 
 def verify(state: Path) -> int:

@@ -96,7 +96,7 @@ def test_every_row_arrives_whatever_happens(steps: list[str | int]) -> None:
 
 def judged(verdict: Verdict, *keys: FrameKey) -> Judged:
     views = [JudgedView(ViewKey(key.camera), key, 0, "d" * 64, {}) for key in keys]
-    return Judged(UnitId(1, 0, 1), verdict, Reason.NONE, Channel.NONE, "", views, "b", 0, 0, 0, 0)
+    return Judged(UnitId(1, 0, 1), verdict, Reason.NONE, Channel.NONE, "", views, "b", "r", 0, 0, 0, 0)
 
 
 KEYS = (FrameKey("body", 0x1234, 7), FrameKey("crimp", 0xABCDEF, 7))

@@ -191,7 +191,7 @@ def test_what_an_earlier_life_told_of_in_this_epoch_is_not_told_again() -> None:
 
 
 def test_orphans_of_a_lane_are_found_in_that_lane() -> None:
-    tracker = Tracker(Settings(frozenset(), "", 0, 11_700, 300, 1))
+    tracker = Tracker(Settings(frozenset(), 0, 11_700, 300, 1))
     for lane, number in [(0, 1), (1, 1), (0, 2), (1, 2)]:
         tracker.created(UnitId(1, lane, number), 2000 * number, 0, None)
     tracker.memory_lost()

@@ -66,7 +66,7 @@ def write(ledger, *rows):
 @pytest.mark.clause("ALCOA+ enduring")
 def test_a_new_ledger_is_durable_and_named(ledger, path):
     assert look(path, "PRAGMA application_id") == [(0x4C575244,)]
-    assert look(path, "PRAGMA user_version") == [(3,)]
+    assert look(path, "PRAGMA user_version") == [(4,)]
     assert look(path, "PRAGMA journal_mode") == [("wal",)]
     assert ledger._db.execute("PRAGMA synchronous").fetchone() == (2,)
 

@@ -27,7 +27,7 @@ def test_only_one_recorder_has_the_ledger(path):
     ("sql", "complaint"),
     [
         ("CREATE TABLE other (x)", "not a Linewarden ledger"),
-        ("PRAGMA application_id = 1280791108; PRAGMA user_version = 4; CREATE TABLE t (x)", "schema version 4"),
+        ("PRAGMA application_id = 1280791108; PRAGMA user_version = 5; CREATE TABLE t (x)", "schema version 5"),
     ],
 )
 def test_a_foreign_or_newer_file_is_refused(path, sql, complaint):
@@ -56,7 +56,7 @@ def test_a_step_that_cannot_be_written_leaves_the_ledger_as_it_was(path, monkeyp
     with closing(sqlite3.connect(path)) as other:
         other.execute("PRAGMA journal_mode = WAL")
         other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(LedgerError, match=r"schema 3 not written .*start again"):
+        with pytest.raises(LedgerError, match=r"schema 4 not written .*start again"):
             Ledger(path)
     assert look(path, "PRAGMA user_version") == [(1,)]
 

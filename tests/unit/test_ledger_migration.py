@@ -17,16 +17,27 @@ from daemon.recorder.schema import LedgerError
 from daemon.records import decode_body
 
 VECTORS = Path(__file__).resolve().parents[1] / "vectors" / "ledger"
-OLDER = (1, 2)
+OLDER = (1, 2, 3)
+WITHOUT_TRAIL = (1, 2)
 TABLES = ("batch", "permit", "unit", "unit_view", "gap", "alarm", "conflict", "plc_totals")
+
+
+def left_by(version, folder):
+    with closing(sqlite3.connect(folder / "ledger.sqlite")) as db:
+        db.executescript((VECTORS / f"schema-{version}.sql").read_text())
+    return folder
 
 
 @pytest.fixture(params=OLDER)
 def older(request, tmp_path):
     """The state folder of a device that ran an older release."""
-    with closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as db:
-        db.executescript((VECTORS / f"schema-{request.param}.sql").read_text())
-    return tmp_path
+    return left_by(request.param, tmp_path)
+
+
+@pytest.fixture(params=WITHOUT_TRAIL)
+def without_trail(request, tmp_path):
+    """As `older`, of a release that had no audit trail."""
+    return left_by(request.param, tmp_path)
 
 
 def rows(path, table, columns):
@@ -43,12 +54,12 @@ def test_every_released_schema_has_its_vector():
 
 
 @pytest.mark.clause("Annex 11 §4.8", "Annex 11 §17", "ALCOA+ enduring")
-def test_what_was_there_stays_and_its_digests_are_entry_0(older):
-    path = older / "ledger.sqlite"
+def test_what_was_there_stays_and_its_digests_are_entry_0(without_trail):
+    path = without_trail / "ledger.sqlite"
     columns = {table: columns_of(path, table) for table in TABLES}
     before = {table: rows(path, table, columns[table]) for table in TABLES}
     (version,) = look(path, "PRAGMA user_version")[0]
-    with closing(TrailWorld(older)) as world:
+    with closing(TrailWorld(without_trail)) as world:
         assert {table: rows(path, table, columns[table]) for table in TABLES} == before
         with ledger_file.reading(path) as db:
             (first,) = ledger_file.entries(db)
@@ -60,17 +71,17 @@ def test_what_was_there_stays_and_its_digests_are_entry_0(older):
         world.ledger.open_batch(msgspec.structs.replace(OPENING, id="B-2"), NOW)
         world.ledger.store(entries(permit(13, seq=1), unit(13, seq=2), totals(13, 13, seq=3), batch="B-2"), {}, NOW)
         world.sign()
-        assert complaint(older) == ""
+        assert complaint(without_trail) == ""
         assert look(path, "SELECT max(number), count(*) FROM unit") == [(13, 13)]
 
 
 @pytest.mark.clause("21 CFR 11.10(a)", "ALCOA+ accurate")
 @pytest.mark.parametrize("table", TABLES)
-def test_an_older_row_that_is_altered_later_is_named(older, table):
-    with closing(TrailWorld(older)) as world:
+def test_an_older_row_that_is_altered_later_is_named(without_trail, table):
+    with closing(TrailWorld(without_trail)) as world:
         world.sign()
-        assert complaint(older) == ""
-    with closing(sqlite3.connect(older / "ledger.sqlite", isolation_level=None)) as db:
+        assert complaint(without_trail) == ""
+    with closing(sqlite3.connect(without_trail / "ledger.sqlite", isolation_level=None)) as db:
         made = db.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'").fetchall()
         for name, _ in made:
             db.execute(f"DROP TRIGGER {name}")
@@ -83,7 +94,19 @@ def test_an_older_row_that_is_altered_later_is_named(older, table):
         ).rowcount
         for _, sql in made:
             db.execute(sql)
-    assert f"in table {table} were altered" in complaint(older)
+    assert f"in table {table} were altered" in complaint(without_trail)
+
+
+@pytest.mark.clause("Annex 11 §4.8", "Annex 11 §17", "ALCOA+ enduring")
+def test_a_trail_goes_on_where_the_older_release_left_it(tmp_path):
+    path = left_by(3, tmp_path) / "ledger.sqlite"
+    entries_before = look(path, "SELECT * FROM entry ORDER BY seq")
+    with closing(TrailWorld(tmp_path)) as world:
+        assert look(path, "SELECT * FROM entry ORDER BY seq") == entries_before
+        assert look(path, "SELECT count(*) FROM sublot") == [(0,)]
+        world.ledger.open_batch(msgspec.structs.replace(OPENING, id="B-2"), NOW)
+        world.sign()
+        assert complaint(tmp_path) == ""
 
 
 @pytest.mark.clause("21 CFR 11.10(f)", "Annex 11 §10")

@@ -24,7 +24,7 @@ from daemon.units import Channel, FrameKey, Reason, Stages, UnitId, Verdict
 from daemon.wire import Listener, Message, Peer, WireError, connect
 
 UNIT = UnitId(1, 0, 1)
-JUDGED = Judged(UNIT, Verdict.ACCEPT, Reason.NONE, Channel.NONE, "", [], "d", 1, 2, 3, 4)
+JUDGED = Judged(UNIT, Verdict.ACCEPT, Reason.NONE, Channel.NONE, "", [], "d", "r", 1, 2, 3, 4)
 LOADED = Loaded("d", "r", "b", "r", [], 120.0, 20.0, 40.0, 100.0)
 PERMIT = PermitRow(1, UNIT, "B", "c", Verdict.ACCEPT, [], "d", Stages())
 

@@ -18,6 +18,7 @@ from daemon.recorder.desk import Desk as Recorder
 from daemon.recorder.desk import Pins
 from daemon.recorder.gather import Gather
 from daemon.recorder.ledger import Ledger
+from daemon.recorder.papers import Papers
 from daemon.recorder.wall import WallClock
 from daemon.records import BatchClosed
 from daemon.states import Mode, State
@@ -264,7 +265,14 @@ def test_no_batch_closes_while_the_line_starts_or_runs_empty(lives: Lives, stati
     lives.desk.act(kind, lives.now, "ann")
     lives.write()
     clock = WallClock()
-    recorder = Recorder(station, Pins("s", "m", "dev", 1), lives.ledger, Gather(lives.ledger, clock, 1, 0), clock)
+    recorder = Recorder(
+        station,
+        Papers(Path("/r/station.toml"), station, Path("/r")),
+        Pins("s", "m", "dev", 1),
+        lives.ledger,
+        Gather(lives.ledger, clock, 1, 0),
+        clock,
+    )
     recorder.line_present = True
     answer, _ = recorder.act(Act("batch-close", "bob", "qa", "done", "", ""))
     assert not answer.ok and f"the line is in {lives.desk.state.name}" in answer.text

@@ -22,7 +22,7 @@ from provisioning.replay_rows import RecordedUnit
 from signing.keyring import load_trust
 from signing.sealed import open_directory
 from signing.verify import verify, verify_recipe
-from tests.vectors import bundle_0
+from tests.vectors import bundle_1
 
 ROWS, COLUMNS = 24, 32
 TIMES = 100
@@ -30,10 +30,10 @@ TIMES = 100
 
 @pytest.fixture(scope="module")
 def plan() -> Iterator[Plan]:
-    trust = load_trust(bundle_0.ROOT / "trust", production=False)
-    with open_directory(bundle_0.ROOT / "bundle") as fd:
+    trust = load_trust(bundle_1.ROOT / "trust", production=False)
+    with open_directory(bundle_1.ROOT / "bundle") as fd:
         bundle = verify(fd, trust)
-    with open_directory(bundle_0.ROOT / "recipe") as fd:
+    with open_directory(bundle_1.ROOT / "recipe") as fd:
         verified = verify_recipe(fd, trust)
     recipe = read_recipe(verified)
     loaded = Loaded(bundle.digest, verified.digest, "b", "r", [view.key for view in recipe.views], 1.0, 1.0, 1.0, 2.0)
@@ -97,9 +97,9 @@ def test_a_region_is_replayed_from_its_own_image(plan: Plan, tmp_path: Path, see
     for region, part in enumerate(gridded.parts("side", frame)):
         scores = gridded.scores("side", part).scores
         view = JudgedView(ViewKey("side", region, 0), FrameKey("side", 1, 1), 5, keep(tmp_path, part), scores)
-        assert Replayer(tmp_path, gridded).unit(accepted(view)).likeness is Likeness.IDENTICAL
+        assert Replayer(tmp_path, {"c": gridded}).unit(accepted(view)).likeness is Likeness.IDENTICAL
     whole = JudgedView(ViewKey("side", 0, 0), FrameKey("side", 1, 1), 5, keep(tmp_path, frame), scores)
-    assert Replayer(tmp_path, plan).unit(accepted(whole)).likeness is Likeness.DIFFERS
+    assert Replayer(tmp_path, {"c": plan}).unit(accepted(whole)).likeness is Likeness.DIFFERS
 
 
 def test_cameras_of_two_lanes_and_several_shots(plan: Plan, tmp_path: Path, seed: int) -> None:
@@ -117,7 +117,7 @@ def test_cameras_of_two_lanes_and_several_shots(plan: Plan, tmp_path: Path, seed
             views.append(
                 JudgedView(ViewKey("side", 0, shot), FrameKey(camera, 1, shot), 5, keep(tmp_path, frame), scores)
             )
-        replayer = Replayer(tmp_path, several)
+        replayer = Replayer(tmp_path, {"c": several})
         assert replayer.unit(accepted(*views)).likeness is Likeness.IDENTICAL
         swapped = [replace_scores(views[0], views[1]), replace_scores(views[1], views[0])]
         assert replayer.unit(accepted(*swapped)).likeness is Likeness.DIFFERS
@@ -136,7 +136,7 @@ def test_many_verdicts_over_few_frames_are_all_identical(plan: Plan, tmp_path: P
         key = FrameKey("side", 1, number)
         scores = plan.scores("side", frame).scores
         units.append(accepted(JudgedView(ViewKey("side"), key, 5, keep(tmp_path, frame), scores)))
-    replayer = Replayer(tmp_path, plan)
+    replayer = Replayer(tmp_path, {"c": plan})
     done = list(replayer.all(units[number % 6] for number in range(300)))
     assert {one.likeness for one in done} == {Likeness.IDENTICAL}
     assert (replayer.tally.counts.total(), len(replayer.tally.frames), replayer.tally.inferences) == (300, 6, 300)

@@ -39,7 +39,7 @@ class Room:
         arming = Arming(lambda *_: "c")
         arming.resume(resume)
         arming.take(Arm("B1", "b", "r", "c"))
-        tracker = Tracker(Settings(frozenset(), "b", 0, 0, 0, 0))
+        tracker = Tracker(Settings(frozenset(), 0, 0, 0, 0))
         self.acts = Acts(self.desk, self.oversight, tracker, arming, Trail(Rows(lambda _: True)))
         begin(self.desk, self.oversight, resume, NOW)
         self.desk.drive([], True, True, NOW, clearing=self.oversight.clearance.pending)

@@ -7,7 +7,7 @@ from statistics import median
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("daemon", "drivers", "engines", "provisioning", "signing")
+PACKAGES = ("daemon", "drivers", "engines", "fleet", "provisioning", "signing")
 FILE_LINES = 400
 FUNCTION_LINES = 40
 FUNCTION_P90 = 30

@@ -22,7 +22,7 @@ from daemon.units import Channel, Evidence, FrameKey, JudgedView, Outcome, Reaso
 
 MS = 1_000_000
 BODY, CRIMP = ViewKey("body"), ViewKey("crimp")
-SETTINGS = Settings(frozenset({BODY, CRIMP}), "digest", 800, 11_700, 300, 120 * MS)
+SETTINGS = Settings(frozenset({BODY, CRIMP}), 800, 11_700, 300, 120 * MS)
 
 
 def unit(n: int, epoch: int = 1) -> UnitId:
@@ -33,10 +33,10 @@ def evidence(view: ViewKey, n: int) -> Evidence:
     return Evidence(FrameKey(view.camera, 7, n), n, 0, 0, 0, 0, 0, 0, True, True, 0)
 
 
-def judged(n: int, verdict: Verdict = Verdict.ACCEPT, bundle: str = "digest", shift: int = 0) -> Judged:
+def judged(n: int, verdict: Verdict = Verdict.ACCEPT, shift: int = 0) -> Judged:
     views = [JudgedView(v, FrameKey(v.camera, 7, n + shift), 0, "d", {"crack": 0.1}) for v in (BODY, CRIMP)]
     reason = Reason.NONE if verdict is Verdict.ACCEPT else Reason.DEFECT
-    return Judged(unit(n), verdict, reason, Channel.CRITICAL, "crack", views, bundle, 1, 2, 3, 4)
+    return Judged(unit(n), verdict, reason, Channel.CRITICAL, "crack", views, "bundle", "recipe", 1, 2, 3, 4)
 
 
 def seen(n: int, *, permitted: bool = False, chute: bool = False, passed: bool = False, phantom: bool = False) -> Seen:
@@ -54,7 +54,7 @@ def imaged(n: int = 1, encoder: int = 0, tracker: Tracker | None = None) -> Trac
 
 def test_an_accepted_unit_gets_its_permit_and_is_accepted_when_seen_past_the_gate() -> None:
     tracker = imaged()
-    granted = tracker.judged(judged(1), 110 * MS, None)
+    granted = tracker.judged(judged(1), 110 * MS, None, ours=True)
     assert [type(c) for c in granted] == [Grant]
     closed = tracker.closed(seen(1, permitted=True, passed=True), False)
     assert isinstance(closed[0], Finish)
@@ -63,22 +63,23 @@ def test_an_accepted_unit_gets_its_permit_and_is_accepted_when_seen_past_the_gat
 
 
 @pytest.mark.parametrize(
-    ("message", "now_ms", "refuse", "reason"),
+    ("message", "now_ms", "refuse", "reason", "ours"),
     [
-        (judged(1, Verdict.REJECT), 110, None, Reason.DEFECT),
-        (judged(1, Verdict.UNDECIDED), 110, None, Reason.DEFECT),
-        (judged(1), 221, None, Reason.LATE),
-        (judged(1, bundle="other"), 110, None, Reason.MISMATCH),
-        (judged(1, shift=1), 110, None, Reason.MISMATCH),
-        (judged(1), 110, Reason.NO_RECORD, Reason.NO_RECORD),
-        (judged(1), 110, Reason.LINE_FAULT, Reason.LINE_FAULT),
+        (judged(1, Verdict.REJECT), 110, None, Reason.DEFECT, True),
+        (judged(1, Verdict.UNDECIDED), 110, None, Reason.DEFECT, True),
+        (judged(1), 221, None, Reason.LATE, True),
+        (judged(1), 110, None, Reason.MISMATCH, False),
+        (judged(1, Verdict.REJECT), 110, None, Reason.MISMATCH, False),
+        (judged(1, shift=1), 110, None, Reason.MISMATCH, True),
+        (judged(1), 110, Reason.NO_RECORD, Reason.NO_RECORD, True),
+        (judged(1), 110, Reason.LINE_FAULT, Reason.LINE_FAULT, True),
     ],
 )
 def test_anything_but_a_clean_verdict_in_time_rejects(
-    message: Judged, now_ms: int, refuse: Reason | None, reason: Reason
+    message: Judged, now_ms: int, refuse: Reason | None, reason: Reason, ours: bool
 ) -> None:
     tracker = imaged()
-    assert not [c for c in tracker.judged(message, now_ms * MS, refuse) if isinstance(c, Grant)]
+    assert not [c for c in tracker.judged(message, now_ms * MS, refuse, ours=ours) if isinstance(c, Grant)]
     closed = tracker.closed(seen(1, chute=True), False)[0]
     assert isinstance(closed, Finish)
     assert (closed.outcome, closed.reason) == (Outcome.REJECTED, reason)
@@ -91,19 +92,21 @@ def test_a_verdict_over_one_view_of_two_is_no_verdict() -> None:
         tracker.edge(unit(1), view, 100 * MS)
     tracker.bound(unit(1), BODY, evidence(BODY, 1))
     half = judged(1)
-    half = Judged(half.unit, half.verdict, half.reason, half.channel, "", half.views[:1], "digest", 1, 2, 3, 4)
-    assert not [c for c in tracker.judged(half, 110 * MS, None) if isinstance(c, Grant)]
+    half = Judged(
+        half.unit, half.verdict, half.reason, half.channel, "", half.views[:1], "bundle", "recipe", 1, 2, 3, 4
+    )
+    assert not [c for c in tracker.judged(half, 110 * MS, None, ours=True) if isinstance(c, Grant)]
 
 
 def test_no_permit_for_a_unit_that_already_stands_before_the_gate() -> None:
     tracker = imaged()
     tracker.encoder(11_400)
-    assert not [c for c in tracker.judged(judged(1), 110 * MS, None) if isinstance(c, Grant)]
+    assert not [c for c in tracker.judged(judged(1), 110 * MS, None, ours=True) if isinstance(c, Grant)]
 
 
 def test_two_units_too_close_are_both_rejected_and_the_permit_is_taken_back() -> None:
     tracker = imaged()
-    tracker.judged(judged(1), 110 * MS, None)
+    tracker.judged(judged(1), 110 * MS, None, ours=True)
     grey = [Divert(unit(1), Channel.GREY), Divert(unit(2), Channel.GREY)]
     assert tracker.created(unit(2), 700, 0, None) == [Revoke(unit(1)), *grey]
     phantom = tracker.closed(seen(2, phantom=True), False)[0]
@@ -113,9 +116,9 @@ def test_two_units_too_close_are_both_rejected_and_the_permit_is_taken_back() ->
 
 def test_lost_step_takes_back_unspent_permits_only() -> None:
     tracker = imaged(1, encoder=0)
-    tracker.judged(judged(1), 110 * MS, None)
+    tracker.judged(judged(1), 110 * MS, None, ours=True)
     imaged(2, encoder=6000, tracker=tracker)
-    tracker.judged(judged(2), 110 * MS, None)
+    tracker.judged(judged(2), 110 * MS, None, ours=True)
     tracker.encoder(12_000)
     tracker.distrust("body")
     spent = tracker.closed(seen(1, permitted=True, passed=True), False)[0]
@@ -162,8 +165,8 @@ def test_orphans_of_a_plc_that_forgot_are_counted_by_the_chute_eye_or_quarantine
 def test_an_orphan_past_the_gate_with_its_permit_is_accepted_when_the_pass_eye_counts_it() -> None:
     tracker = imaged(1)
     imaged(2, encoder=2000, tracker=tracker)
-    tracker.judged(judged(1), 110 * MS, None)
-    tracker.judged(judged(2), 110 * MS, None)
+    tracker.judged(judged(1), 110 * MS, None, ours=True)
+    tracker.judged(judged(2), 110 * MS, None, ours=True)
     tracker.encoder(11_900)
     tracker.memory_lost()
     commands, nobodys = tracker.stray_pass(2, 5)
@@ -174,7 +177,7 @@ def test_an_orphan_past_the_gate_with_its_permit_is_accepted_when_the_pass_eye_c
 def test_a_person_who_clears_the_machine_does_not_vouch_for_what_may_have_passed() -> None:
     tracker = imaged(1)
     imaged(2, encoder=2000, tracker=tracker)
-    tracker.judged(judged(1), 110 * MS, None)
+    tracker.judged(judged(1), 110 * MS, None, ours=True)
     tracker.encoder(11_900)
     tracker.memory_lost()
     imaged(3, encoder=4000, tracker=tracker)
@@ -187,13 +190,13 @@ def test_no_more_than_the_permit_slots_allow_are_in_flight() -> None:
     tracker = Tracker(SETTINGS)
     for n in range(MAX_IN_FLIGHT + 1):
         imaged(n + 1, encoder=n * 1000, tracker=tracker)
-    assert not [c for c in tracker.judged(judged(MAX_IN_FLIGHT + 1), 110 * MS, None) if isinstance(c, Grant)]
+    assert not [c for c in tracker.judged(judged(MAX_IN_FLIGHT + 1), 110 * MS, None, ours=True) if isinstance(c, Grant)]
 
 
 @pytest.mark.parametrize("consumed", [True, False])
 def test_a_permit_given_before_the_link_went_stands_if_the_plc_consumed_it(consumed: bool) -> None:
     tracker = imaged()
-    tracker.judged(judged(1), 110 * MS, None)
+    tracker.judged(judged(1), 110 * MS, None, ours=True)
     assert tracker.void_all(Reason.LINE_FAULT) == []
     finish = tracker.closed(seen(1, permitted=consumed, passed=consumed, chute=not consumed), False)[0]
     assert isinstance(finish, Finish)
@@ -206,7 +209,7 @@ def test_a_permit_given_before_the_link_went_stands_if_the_plc_consumed_it(consu
 )
 def test_what_passed_after_its_permit_was_taken_back_has_escaped(consumed: bool, how: str) -> None:
     tracker = imaged()
-    tracker.judged(judged(1), 110 * MS, None)
+    tracker.judged(judged(1), 110 * MS, None, ours=True)
     tracker.missing(unit(1), Reason.NO_IMAGE)
     finish, escape = tracker.closed(seen(1, permitted=consumed, passed=True), False)
     assert isinstance(finish, Finish) and isinstance(escape, Escape)
@@ -217,7 +220,7 @@ def test_what_passed_after_its_permit_was_taken_back_has_escaped(consumed: bool,
 def test_outside_automatic_nothing_is_granted_and_the_legacy_inspection_decides() -> None:
     tracker = Tracker(SETTINGS, acting=False)
     imaged(1, tracker=tracker)
-    commands = tracker.judged(judged(1), 110 * MS, None)
+    commands = tracker.judged(judged(1), 110 * MS, None, ours=True)
     assert [type(c) for c in commands] == [WouldPermit]
     finish = tracker.closed(seen(1, passed=True), False)
     assert [type(c) for c in finish] == [Finish]
@@ -294,10 +297,10 @@ class Script:
         return self.tracker.bound(unit(n), view, evidence(view, n))
 
     def judge(self, n: int, flag: bool) -> list[Command]:
-        return self.tracker.judged(judged(n, shift=0 if flag else 1), self.now, None)
+        return self.tracker.judged(judged(n, shift=0 if flag else 1), self.now, None, ours=True)
 
     def reject(self, n: int, _flag: bool) -> list[Command]:
-        return self.tracker.judged(judged(n, Verdict.REJECT), self.now, None)
+        return self.tracker.judged(judged(n, Verdict.REJECT), self.now, None, ours=True)
 
     def miss(self, n: int, _flag: bool) -> list[Command]:
         return self.tracker.missing(unit(n), Reason.NO_IMAGE)

@@ -55,7 +55,7 @@ def test_a_whole_trail_verifies(whole):
         found = verify_trail(db, known_keys(whole), ORIGIN)
         kinds = {type(decode_body(entry.body).row).__name__ for entry in ledger_file.entries(db)}
     assert (found.first, found.signed, found.checkpoints) == (0, found.size, 5)
-    assert len(kinds) == 12, "one row of every kind"
+    assert len(kinds) == 13, "one row of every kind"
 
 
 def test_a_reader_builds_the_frontier_that_the_writer_has(whole):

@@ -1,4 +1,4 @@
-"""A ledger of schema 3 of any size, written directly: batches, units, views, permits, alarms, acts, images.
+"""A ledger of schema 4 of any size, written directly: batches, units, views, permits, alarms, acts, images.
 
 Entry bodies and the tree are left out: the questions that are asked of it never read them. The same seed makes the
 same ledger. Of `units` every `viewed`-th has views, permit and image rows, so that 10^7 stay within a few gigabytes.
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 INTERFACES = Path(__file__).resolve().parents[2] / "docs" / "interfaces"
-SCHEMAS = tuple(f"ledger-schema-v{version}.sql" for version in (1, 2, 3))
+SCHEMAS = tuple(f"ledger-schema-v{version}.sql" for version in (1, 2, 3, 4))
 BEGIN_NS = 1_795_000_000_000_000_000
 PITCH_NS = 100_000_000
 DEFECTS = ("crack", "particle", "fibre", "low_fill", "high_fill", "missing_cap", "crooked_cap", "missing_stopper")

@@ -13,13 +13,31 @@ from daemon.recorder.ledger import Ledger
 from daemon.recorder.opening import KEYS, known_keys
 from daemon.recorder.rows import Received
 from daemon.recorder.verify import TrailBroken
-from daemon.records import ArchivedRow, AuditRow, BatchClosed, EvidenceRow, Kept
+from daemon.records import ArchivedRow, AuditRow, BatchClosed, EvidenceRow, Kept, SubLotOpened
 from daemon.units import FrameKey, Outcome, UnitId, ViewKey
 from signing import chain
 from signing.device_key import PemKey, open_device_key
 from signing.public_key import public_key_file
 
 ORIGIN = chain.origin("box", 1)
+SUBLOT = SubLotOpened(
+    seq=0,
+    batch=BATCH,
+    number=2,
+    bundle="d" * 64,
+    recipe="f" * 64,
+    bundle_name="vials 2",
+    recipe_name="2R 2",
+    plan="p" * 64,
+    configuration="e" * 64,
+    signer="Anna Berg",
+    key="k" * 64,
+    signed_utc="2026-11-23T00:45:00Z",
+    why="the first one misses fibres",
+    actor="a.person",
+    role="operator",
+    reason="QA said so",
+)
 
 
 def audit(seq, **other):
@@ -41,6 +59,9 @@ def audit(seq, **other):
 def evidence(seq, number, state=Kept.RETAINED):
     key = FrameKey("side", 9, number)
     return EvidenceRow(seq, UnitId(1, 0, number), ViewKey("side"), key, f"{number:064x}", state, "", 1310735)
+
+
+SWAP = audit(1, what="swap", why="QA said so", old="sub-lot 1", new="sub-lot 2", answer="sub-lot 2 begins")
 
 
 class TrailWorld:
@@ -90,6 +111,7 @@ class TrailWorld:
                 self.sign()
         self.write(alarm(4 * units + 3), gap(900, 950, seq=4 * units + 4), audit(4 * units + 5, done=False))
         self.write(unit(3, outcome=Outcome.REJECTED))
+        self.ledger.begin_sublot(SUBLOT, NOW, Received(SESSION + 3, SWAP, BATCH, "recorder"))
         if not close:
             return
         self.ledger.close_batch(BatchClosed(0, BATCH, "a.person", "done", '{"closed": true}'), NOW)
