@@ -163,7 +163,7 @@ def _start(slots: Slots) -> None:
     environment |= {"STATE_DIRECTORY": str(slots.state), "RUNTIME_DIRECTORY": str(slots.runtime)}
     command = [sys.executable, "-I", "-m", "daemon", "slots", str(slots.station)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode not in (0, EXIT_AGAIN):
+    if done.returncode not in (os.EX_OK, os.EX_TEMPFAIL):
         lines = done.stderr.strip().splitlines()
         raise RequestFailed(lines[-1].removeprefix("slots: ") if lines else f"slots ended with {done.returncode}")
 

@@ -122,7 +122,7 @@ def story(db: sqlite3.Connection, unit: UnitId, others: Sequence[UnitId] = ()) -
     source = row or permit
     if source is None and not gap:
         raise UnknownToLedger(f"no unit {unit} is on record; {_known(db)}")
-    batch = _batch(db, source["batch"], source["configuration"]) if source else None
+    batch = _batch(db, source["batch"], source["configuration"], (permit or source)["entry"]) if source else None
     found = Story(
         unit=unit,
         row=row,
@@ -171,15 +171,18 @@ def _gap(db: sqlite3.Connection, unit: UnitId) -> str:
     return f"in the gap {row[0]}-{row[1]}: {row[2]}" if row else ""
 
 
-def _batch(db: sqlite3.Connection, name: str, configuration: str) -> dict[str, Any] | None:
-    """Return the batch with the documents of the sub-lot that a configuration names; `sublot` 0: the batch has none."""
+def _batch(db: sqlite3.Connection, name: str, configuration: str, entry: int) -> dict[str, Any] | None:
+    """Return the batch with the documents of the sub-lot that a configuration names; `sublot` 0: the batch has none.
+
+    A pair that came back has one configuration in several sub-lots: then it is the newest that began before `entry`.
+    """
     rows = rows_of(db, "SELECT * FROM batch WHERE id = ?", (name,))
     if not rows:
         return None
-    swaps = rows_of(db, f"SELECT {_LOT} FROM sublot WHERE batch = ? ORDER BY number", (name,))
-    own = {"sublot": 1} if swaps else {"sublot": 0}
-    if configuration != rows[0]["configuration"]:
-        own = next((swap for swap in swaps if swap["configuration"] == configuration), own)
+    own = {"sublot": 1 if rows_of(db, "SELECT 1 FROM sublot WHERE batch = ?", (name,)) else 0}
+    sql = f"SELECT {_LOT} FROM sublot WHERE batch = ? AND configuration = ? AND entry < ? ORDER BY number DESC LIMIT 1"
+    for swap in rows_of(db, sql, (name, configuration, entry)):
+        own = swap
     return {key: value for key, value in rows[0].items() if key != "report"} | own
 
 

@@ -30,7 +30,10 @@ class BatchState(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SubLot:
-    """Units of a batch that one pair judged. `number` 1 is what the batch was opened with, and nobody signed it."""
+    """Units of a batch that one pair judged. `number` 1 is what the batch was opened with, and nobody signed it.
+
+    `entry` of the trail began it.
+    """
 
     number: int
     bundle: str
@@ -44,6 +47,7 @@ class SubLot:
     key: str = ""
     signed_utc: str = ""
     why: str = ""
+    entry: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +166,10 @@ class SubLotShare:
 
 @dataclass(frozen=True, slots=True)
 class Island:
-    """Units of one outcome among neighbours of an epoch and lane whose rows name one configuration."""
+    """Units of one outcome among neighbours of an epoch and lane whose rows name one configuration.
+
+    `entry` of the trail is the first of these neighbours.
+    """
 
     epoch: int
     lane: int
@@ -171,6 +178,7 @@ class Island:
     count: int
     first: int
     last: int
+    entry: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,13 +227,14 @@ def share_out(sublots: Sequence[SubLot], islands: Iterable[Island]) -> list[SubL
 
     Args:
         islands: in order of epoch, lane and number. A pair that came back has the configuration that it had before:
-            which of its sub-lots a unit belongs to is told by what lies between.
+            which of its sub-lots a unit belongs to is told by what lies between, and none is of one that began later.
     """
     outcomes: dict[int, dict[str, int]] = {lot.number: {} for lot in sublots}
     places: dict[int, dict[tuple[int, int], Run]] = {lot.number: {} for lot in sublots}
     reached: dict[int, int] = {}
     for island in islands:
-        own = [lot.number for lot in sublots if lot.configuration == island.configuration]
+        begun = [lot for lot in sublots if lot.entry <= island.entry]
+        own = [lot.number for lot in begun if lot.configuration == island.configuration]
         if not own:
             continue  # the closing rule names it
         number = next((each for each in own if each >= reached.get(island.lane, 1)), own[-1])

@@ -63,21 +63,22 @@ WHERE u.batch = ? AND u.epoch = ? AND u.lane = ? GROUP BY u.outcome, gate"""
 UNPERMITTED = """SELECT count(*) FROM unit AS u LEFT JOIN permit AS p USING (epoch, lane, number)
 WHERE u.batch = ? AND u.outcome = 'accepted' AND p.number IS NULL"""
 LOTS = """WITH lot (number, bundle, recipe, bundle_name, recipe_name, plan, configuration, begun_wall_ns, signer, key,
-  signed_utc, why) AS (
-  SELECT 1, bundle, recipe, bundle_name, recipe_name, plan, configuration, opened_wall_ns, '', '', '', ''
+  signed_utc, why, entry) AS (
+  SELECT 1, bundle, recipe, bundle_name, recipe_name, plan, configuration, opened_wall_ns, '', '', '', '', entry
   FROM batch WHERE id = :batch
   UNION ALL SELECT number, bundle, recipe, bundle_name, recipe_name, plan, configuration, recorded_wall_ns, signer, key,
-  signed_utc, why FROM sublot WHERE batch = :batch)"""
+  signed_utc, why, entry FROM sublot WHERE batch = :batch)"""
 FOREIGN = f"""{LOTS} SELECT count(*) FROM unit AS u LEFT JOIN permit AS p USING (epoch, lane, number)
 LEFT JOIN (SELECT DISTINCT configuration, bundle FROM lot) AS l ON l.configuration = u.configuration
 WHERE u.batch = :batch AND u.outcome = 'accepted' AND (l.bundle IS NULL
   OR coalesce(nullif(u.bundle, ''), p.bundle, iif(:automatic, '', l.bundle)) <> l.bundle
   OR ifnull(p.configuration, u.configuration) <> u.configuration OR ifnull(p.bundle, l.bundle) <> l.bundle)"""
-ISLANDS = """SELECT epoch, lane, configuration, outcome, count(*), min(number), max(number) FROM (
+ISLANDS = """SELECT epoch, lane, configuration, outcome, count(*), min(number), max(number), began FROM (
+ SELECT *, min(entry) OVER (PARTITION BY epoch, lane, island) AS began FROM (
   SELECT *, sum(fresh) OVER (PARTITION BY epoch, lane ORDER BY number) AS island FROM (
-    SELECT epoch, lane, number, configuration, outcome,
+    SELECT epoch, lane, number, configuration, outcome, entry,
       configuration IS NOT lag(configuration) OVER (PARTITION BY epoch, lane ORDER BY number) AS fresh
-    FROM unit WHERE batch = ?))
+    FROM unit WHERE batch = ?)))
 GROUP BY epoch, lane, island, outcome ORDER BY epoch, lane, island"""
 RECORDED = "SELECT epoch, lane, number FROM unit ORDER BY rowid DESC LIMIT ?"
 STATE = "SELECT state FROM alarm WHERE batch = ? AND code = 'STATE' ORDER BY rowid DESC LIMIT 1"

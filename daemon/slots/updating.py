@@ -190,7 +190,7 @@ def _revoked(shop: Shop, opened: Opened) -> Iterator[Revoked]:
         named = [one for one in shop.revocations().entries if one.by]
     yield from named
     keys = {one.id: one.reason for one in named if one.what == "key"}
-    known = {one.id for one in named}
+    known, before = {one.id for one in named}, _unlisted(shop)
     for digest, entry in shop.book.state.installed.items():
         signers = [key for key in entry.signers if key in keys]
         if digest in known:
@@ -199,15 +199,24 @@ def _revoked(shop: Shop, opened: Opened) -> Iterator[Revoked]:
             yield Revoked(
                 entry.kind.value, digest, f"key {signers[0][:12]} is revoked: {keys[signers[0]]}", "", stamp()
             )
-        elif not _is_listed(opened.repository, entry.kind, digest):
+        elif not _is_listed(opened.repository, entry.kind, digest, unknown=digest not in before):
             yield Revoked(entry.kind.value, digest, UNLISTED, "", stamp())
 
 
-def _is_listed(repository: Repository, kind: Kind, digest: str) -> bool:
+def _unlisted(shop: Shop) -> set[str]:
+    """Return what earlier metadata did not list any more."""
+    try:
+        return {one.id for one in shop.revocations().entries if one.reason == UNLISTED}
+    except StoreRefused:
+        return set()
+
+
+def _is_listed(repository: Repository, kind: Kind, digest: str, *, unknown: bool) -> bool:
+    """Return whether a digest is listed; `unknown` where a stick lacks the file that says so."""
     try:
         return repository.index(kind, digest) is not None
     except FetchFailed:
-        return True
+        return unknown
 
 
 def _missing(shop: Shop, decision: Decision) -> Iterator[tuple[Kind, str]]:

@@ -172,6 +172,21 @@ def test_what_the_fleet_no_longer_lists_is_revoked_here(stick: Stick) -> None:
     assert "does not list it" in revocations.read(stick.world.state).by_digest()[bundle]
 
 
+def test_what_was_unlisted_stays_so_where_a_stick_lacks_the_list(stick: Stick) -> None:
+    stick.plug_in()
+    bundle = stick.world.digests["bundle-1"]
+    stick.builder.remove(Kind.BUNDLE.target(bundle), stick.now)
+    stick.publish()
+    stick.plug_in(What.CHECK)
+    assert bundle in revocations.read(stick.world.state).by_digest()
+    stick.add(2)
+    stick.publish()
+    for file in (stick.builder.public / "metadata").glob("*.bundles.json"):
+        file.unlink()
+    assert stick.plug_in(What.CHECK).ok
+    assert bundle in revocations.read(stick.world.state).by_digest()
+
+
 def test_what_a_revoked_key_signed_is_revoked(stick: Stick) -> None:
     stick.plug_in()
     bundle, recipe = stick.world.digests["bundle-1"], stick.world.digests["recipe-1"]
