@@ -86,6 +86,8 @@ def _tensor_faults(tensor: TensorProto) -> Iterator[str]:
 def _node_faults(node: NodeProto) -> Iterator[str]:
     if node.domain not in ("", "ai.onnx") or node.op_type not in OPERATORS:
         yield f"operator '{node.op_type}' is not on the list of accepted operators"
+    if node.op_type == "Dropout" and any(node.input[2:]):
+        yield "operator 'Dropout' may be told to train: its third input is chance at run time"
     for attribute in node.attribute:
         yield from _attribute_faults(attribute)
 

@@ -14,7 +14,10 @@ CONFIRMED = "SELECT coalesce(max(size), 0) FROM archived"
 LATE = "(b.closed_entry >= :confirmed OR b.entry >= :confirmed OR b.state = 'open')"
 USED = f"""SELECT b.id, b.state, b.bundle, b.recipe FROM batch AS b WHERE {LATE}
 UNION ALL SELECT b.id, b.state, s.bundle, s.recipe FROM batch AS b JOIN sublot AS s ON s.batch = b.id WHERE {LATE}"""
-NEWEST = "SELECT coalesce(max(recorded_wall_ns), 0) FROM audit"
+# A clock that nobody set right may have been years ahead: of its records the newest alone counts.
+NEWEST = """SELECT max(
+  coalesce((SELECT max(recorded_wall_ns) FROM audit WHERE clock = 'ntp'), 0),
+  coalesce((SELECT recorded_wall_ns FROM audit ORDER BY entry DESC LIMIT 1), 0))"""
 
 
 def open_batch(state: Path) -> Batch | None:
@@ -57,7 +60,10 @@ def needed(state: Path) -> dict[str, str]:
 
 
 def last_record(state: Path) -> datetime | None:
-    """Return when the newest act went on record, UTC, by the clock of then; None where there is none to read."""
+    """Return when the newest act went on record, UTC, by the clock of then; None where there is none to read.
+
+    Whatever was recorded under a synchronised clock counts for ever.
+    """
     try:
         with reading(state / LEDGER) as db:
             (newest,) = db.execute(NEWEST).fetchone()

@@ -109,8 +109,7 @@ def test_free_running_frames_have_rising_ids(any_camera: GenICamCamera) -> None:
     frames = take(any_camera, 3)
     assert all(frame.complete and frame.consistent for frame in frames)
     assert ids(frames) == [frames[0].frame_id + i for i in range(3)]
-    assert frames[0].pixels.shape[0] == frames[0].height
-    assert frames[0].pixels.size > 0
+    assert frames[0].pixels.shape[0] == frames[0].height > 0
     any_camera.alive()
 
 
@@ -353,6 +352,7 @@ def test_link_loss_and_return(camera: GenICamCamera, head: Head) -> None:
 def test_power_cycle_starts_another_clock(camera: GenICamCamera, head: Head) -> None:
     before = camera.latch().device_ts
     head.drop_link()
+    assert camera.wait(20) is None
     head.restore_link(reboot=True)
     with pytest.raises(DeviceLost):
         camera.alive()

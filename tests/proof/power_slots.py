@@ -54,7 +54,7 @@ class SlotsLife(WorkerLife):
         main.say = lambda text: None
         step = max((said.step for said in promised), default=-1)
         device = worker.Again(folder)
-        wrong = _unverified(folder / "state" / STORE, "before it is opened")
+        wrong = _unverified(folder / "state" / STORE, "before it is opened") + _unknown(folder / "state" / STORE)
         try:
             device.run()
             wrong += _unverified(device.store, "opened again")
@@ -75,6 +75,13 @@ def _unverified(store: Path, when: str) -> list[str]:
     except SigningError as error:
         return [f"unverifiable: {when}: {error}"]
     return [] if (store / "active" / "bundle").resolve().name == bundle else [f"unverifiable: {when}: another digest"]
+
+
+def _unknown(store: Path) -> list[str]:
+    """The state is the act: a link may lag behind it and never runs ahead."""
+    number = (store / "active").readlink().name
+    known = int(number) in read_state(store).generations
+    return [] if known else [f"lost: generation {number} is active and the state knows of no such act"]
 
 
 def _not_so(device: worker.Again, step: int, stored: int) -> list[str]:

@@ -93,6 +93,10 @@ def _training(proto: onnx.ModelProto) -> None:
     proto.training_info.add()
 
 
+def _dropout(proto: onnx.ModelProto) -> None:
+    proto.graph.node.append(helper.make_node("Dropout", ["image", "", "always"], ["other"]))
+
+
 REFUSED: dict[str, tuple[Callable[[onnx.ModelProto], object], str]] = {
     "external weights": (lambda proto: _external(proto.graph.initializer[0]), "'scale' keeps its data outside"),
     "hidden location": (_hidden_location, "'scale' keeps its data outside"),
@@ -114,6 +118,7 @@ REFUSED: dict[str, tuple[Callable[[onnx.ModelProto], object], str]] = {
     "second input": (_second_input, "more float32 [1]"),
     "no output": (lambda proto: proto.graph.ClearField("output"), "output is []"),
     "training": (_training, "training information"),
+    "dropout that trains": (_dropout, "'Dropout' may be told to train"),
 }
 
 
