@@ -22,6 +22,7 @@ from daemon.units import Outcome, Reason
 
 REPORT_VERSION = 1
 MAX_LINES = 40
+MAX_PLACES = 16
 MAX_TEXT = 240
 MAX_DOCUMENT = 60_000
 
@@ -144,7 +145,7 @@ def _sublots(facts: BatchFacts) -> list[dict[str, Any]]:
             | {outcome.value: share.outcomes.get(outcome, 0) for outcome in Outcome},
             "places": [
                 {"epoch": epoch, "lane": lane, "first": run.first, "last": run.last}
-                for (epoch, lane), run in sorted(share.places.items())[-MAX_NAMED:]
+                for (epoch, lane), run in sorted(share.places.items())[-MAX_PLACES:]
             ],
         }
         for share in facts.shares

@@ -13,6 +13,7 @@ from daemon.records import SubLotOpened
 from signing.order import SwapOrder
 
 PAIR = re.compile(r"([0-9a-f]{64}) ([0-9a-f]{64})")
+MOST_SUBLOTS = 16  # with all of them the report still fits into one message
 SAME = {
     "product": "product",
     "container": "container",
@@ -47,6 +48,8 @@ def misfit(now: Loaded, new: Loaded) -> str:
 
 def misorder(order: SwapOrder, batch: BatchRecord, new: Loaded) -> str:
     """Return why a signed order does not stand for this swap, "" if it does."""
+    if len(batch.sublots) >= MOST_SUBLOTS:
+        return f"batch {batch.id} has {MOST_SUBLOTS} sub-lots, its report holds no more: close it and open another"
     if order.batch != batch.id:
         return f"the order is for batch {order.batch}, {batch.id} is open: have it signed for this one"
     if (order.bundle, order.recipe) != (new.bundle, new.recipe):

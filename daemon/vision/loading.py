@@ -27,6 +27,7 @@ from signing.errors import SigningError
 
 LOOK_S = 0.2
 ACTIVE, STAGED = "active", "staged"
+NOTHING: tuple[Folders | None, int] = (None, 0)
 REFUSALS = (ConfigError, SigningError, RecipeRefused, EngineError, OSError)
 
 _log = logging.getLogger(__name__)
@@ -100,7 +101,7 @@ class Loader:
         for place in Place:
             folders = self._resolved(place)
             found_there = folders, self._number(place, folders)
-            if found_there != self._seen.get(place, (None, 0)):
+            if found_there != self._seen.get(place, NOTHING):
                 self._seen[place] = found_there
                 self._changed(place, *found_there)
         plans = {plan.key: plan for plan in self._plans.values()}
@@ -147,10 +148,14 @@ class Loader:
             Place.STAGED: lambda: _generation(self._state / STORE / STAGED),
             Place.ARMED: self._armed,
         }
-        found = finders[place]()
-        if found is None or not (found.bundle.is_dir() and found.recipe.is_dir()):
+        try:
+            found = finders[place]()
+            there = found is not None and found.bundle.is_dir() and found.recipe.is_dir()
+            return found.resolved() if found and there else None
+        except OSError as error:
+            if self._seen.get(place, NOTHING) != NOTHING:
+                _log.error("%s pair not found: %s", place.name.lower(), error)
             return None
-        return found.resolved()
 
     def _armed(self) -> Folders | None:
         """Return where the armed pair lies if nothing else keeps it warm; its trust is that of its own generation."""

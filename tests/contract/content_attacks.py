@@ -17,7 +17,7 @@ from tests.contract.update_world import (
     forge_timestamp,
 )
 
-CONTENTS: list[Attack] = []
+CONTENTS: list[Attack[World]] = []
 attack = listed_in(CONTENTS)
 
 

@@ -1,92 +1,20 @@
 """Slots and a real TUF repository on a stick: what the fleet permits is installed and activated, and nothing else."""
 
-import copy
 import json
 import shutil
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import msgspec
 import pytest
-from update_world import Keys, sign_all
 
 from daemon import revocations
-from daemon.slots.updating import FLOOR_FILE, PLACE
 from daemon.store_requests import What
-from fleet.repository import RepositoryBuilder
-from signing.floor import FileFloor
-from signing.freshness import Place, enrol_place
 from signing.index import Kind
 from signing.store import read_state
 from signing.store_keep import trusts_of
+from tests.contract.stick_world import Stick
 from tests.unit.store_world import Device, in_memory
 from tests.vectors.bundle_1 import KEYS, make_trust
-
-LINE = "line-3"
-UPDATES = f"""
-[updates]
-line = "{LINE}"
-device = "filler-3"
-identity = "development"
-"""
-
-
-class Stick:
-    """A fleet whose repository is carried to one device. `world` is the device."""
-
-    def __init__(self, folder: Path) -> None:
-        self.keys = Keys()
-        self.now = datetime.now(UTC) - timedelta(minutes=1)
-        self.world = Device(folder, more=UPDATES)
-        self.builder = RepositoryBuilder(folder / "fleet")
-        self.builder.init(self.keys.plan(), self.now)
-        self.builder.set_document("trust.json", self._trust, self.now)
-        self.allow()
-        self.revoke()
-        self.publish()
-        enrol_place(Place(self.world.store / PLACE), self.builder.root_bytes())
-        FileFloor(self.world.store / FLOOR_FILE).enrol(self.builder.versions())
-
-    def copied(self, folder: Path) -> "Stick":
-        stick = copy.copy(self)
-        stick.world = self.world.copied(folder)
-        stick.builder = RepositoryBuilder(folder / "fleet")
-        return stick
-
-    @property
-    def _trust(self) -> bytes:
-        return (self.world.folder / "trust" / "trust.json").read_bytes()
-
-    def add(self, number: int) -> None:
-        self.world.make(number)
-        for kind in Kind:
-            self.builder.add_index(kind, self.world.source(f"{kind}-{number}"), "tiny", f"{number}.0.0", self.now)
-
-    def allow(self, *numbers: int, activate: int = 0, change_control: str = "CC-7") -> None:
-        """Put bundles and recipes on the allow-list of the line, one pair to be active."""
-        listed = {f"{kind}s": [self.world.digests[f"{kind}-{number}"] for number in numbers] for kind in Kind}
-        order = None
-        if activate:
-            named = {str(kind): self.world.digests[f"{kind}-{activate}"] for kind in Kind}
-            words = {"change_control": change_control, "printed_name": "Anna Berg", "utc": "2026-11-23T00:00:00Z"}
-            order = {**named, **words, "reason": "validated"}
-        self._put(f"allowlists/{LINE}.json", {"document": "allowlist", "line": LINE, "activate": order, **listed})
-
-    def revoke(self, *entries: tuple[str, str]) -> None:
-        words = {"reason": "misses cracks", "by": "Anna Berg", "utc": "2026-11-23T00:00:00Z"}
-        listed = [{"what": what, "id": name, **words} for what, name in entries]
-        self._put("allowlists/revoked.json", {"document": "revoked", "entries": listed})
-
-    def publish(self) -> None:
-        sign_all(self.builder, self.keys)
-        self.builder.publish(self.keys.online, self.now)
-
-    def plug_in(self, what: What = What.APPLY):
-        return self.world.ask(what, str(self.builder.public))
-
-    def _put(self, path: str, words: dict) -> None:
-        self.builder.set_document(path, msgspec.json.encode({**words, "format": 1}), self.now)
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +31,7 @@ def made() -> Iterator[Stick]:
 @pytest.fixture
 def stick(made: Stick) -> Iterator[Stick]:
     with in_memory() as folder:
-        yield made.copied(folder / "copy")
+        yield made.copy(folder / "copy")
 
 
 def test_a_stick_installs_and_activates_what_the_allow_list_says_and_each_act_is_on_record(stick: Stick) -> None:

@@ -4,12 +4,12 @@ import json
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from recorder_box import (
     LOADED,
     Line,
@@ -29,14 +29,10 @@ from daemon import revocations
 from daemon.messages import Act, AlarmRow, Answer, Arm, Loaded, Staged
 from daemon.records import AuditRow
 from daemon.revocations import Revoked
-from fleet.signatures import Words, sign_swap_order
+from signing.store import found_store
 from signing.trust import Role, key_id_of
+from tests.contract.swap_orders import OTHER, QA, RELEASE, order, swap
 from tests.vectors import bundle_1
-
-OTHER = msgspec.structs.replace(
-    LOADED, bundle="d" * 64, recipe="f" * 64, bundle_name="vials 2", recipe_name="3R", plan="p", signers=["k" * 64]
-)
-QA, RELEASE = (bundle_1.KEYS[role] for role in (Role.QA, Role.RELEASE))
 
 
 @pytest.fixture
@@ -91,17 +87,6 @@ def warm(vision: Talker, *others: Loaded) -> None:
     vision.peer.send(LOADED)
 
 
-def order(pair: Loaded = OTHER, batch: str = "B-1", key: Any = QA, name: str = "Anna Berg", minutes: int = 0) -> str:
-    words = Words(name, "swap order", "the first one misses fibres")
-    made = bundle_1.NOW + timedelta(minutes=minutes)
-    return sign_swap_order(batch, (pair.bundle, pair.recipe), bundle_1.NumberSigner(key), words, made).decode()
-
-
-def swap(pair: Loaded = OTHER, signature: str | None = None, reason: str = "QA said so") -> Act:
-    told = act("swap", f"{pair.bundle} {pair.recipe}", reason)
-    return msgspec.structs.replace(told, signature=order(pair) if signature is None else signature)
-
-
 def ask(box: RecorderProcess, asked: Act) -> Answer:
     with talking(box.socket, "cli") as cli:
         answer = cli.ask(asked)
@@ -110,10 +95,9 @@ def ask(box: RecorderProcess, asked: Act) -> Answer:
 
 
 def revoke(box: RecorderProcess, *entries: Revoked) -> None:
-    store = box.ledger.parent / "store"
-    store.mkdir(exist_ok=True)
-    (store / revocations.FILE).write_bytes(revocations.encode(entries))
-    (store / "state.json").write_text("{}")
+    folder = box.ledger.parent
+    found_store(folder / "store", (folder / "trust" / "trust.json").read_bytes())
+    (folder / "store" / revocations.FILE).write_bytes(revocations.encode(entries))
 
 
 @pytest.mark.clause("21 CFR 211.188", "21 CFR 11.50", "21 CFR 11.70", "Annex 11 §10")
@@ -259,6 +243,18 @@ def test_no_batch_opens_with_what_is_revoked_and_a_running_one_only_rings(
 
 
 @pytest.mark.clause("21 CFR 11.10(e)")
+@pytest.mark.clause("21 CFR 11.10(g)")
+def test_who_is_of_qa_is_said_by_the_newest_trust(box: RecorderProcess, vision: Talker, line: Line) -> None:
+    """The trust beside the active generation may be older: who left QA orders nothing, who came may."""
+    came = ec.generate_private_key(ec.SECP256R1())
+    folder = box.ledger.parent
+    bundle_1.make_trust(folder / "newest", {Role.QA: came, Role.RELEASE: RELEASE})
+    found_store(folder / "store", (folder / "newest" / "trust.json").read_bytes())
+    refused = ask(box, swap())
+    assert not refused.ok and "trust store" in refused.text
+    assert ask(box, swap(OTHER, order(key=came))).ok
+
+
 def test_slots_puts_its_acts_on_record_and_nothing_else(box: RecorderProcess) -> None:
     row = AuditRow(1, 1, "install", "a.person", "operator", "QA said so", "", "generation 3", True, "installed")
     with closing(Talker(box.socket, "slots", session=3_000_000)) as slots:

@@ -1,8 +1,4 @@
-"""Every attack on an update that is known here, each as a device would meet it, and what refuses it.
-
-Here: old metadata, frozen metadata, stolen keys. With those of content_attacks.py one table, ATTACKS, for the tests and
-for `make attacks`.
-"""
+"""Attacks on an update as a device would meet them: old metadata, frozen metadata, stolen keys."""
 
 import shutil
 from typing import Any
@@ -14,7 +10,6 @@ from signing.freshness import Place, enrol_place, open_repository
 from signing.index import Kind
 from signing.trusted_time import trusted_now
 from tests.contract.attack import Attack, Attempt, listed_in
-from tests.contract.content_attacks import CONTENTS
 from tests.contract.update_world import (
     NOW,
     Keys,
@@ -27,7 +22,7 @@ from tests.contract.update_world import (
     later,
 )
 
-VERSIONS: list[Attack] = []
+VERSIONS: list[Attack[World]] = []
 attack = listed_in(VERSIONS)
 
 
@@ -234,6 +229,3 @@ def _forged_bundles(world: World, signers: list[Any]) -> Attempt:
     forge_bundles(evil, world, signers)
     repository = world.device.open(evil)
     return lambda: repository.document("bundles/evil.json", 1000)
-
-
-ATTACKS = [*VERSIONS, *CONTENTS]

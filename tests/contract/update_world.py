@@ -88,6 +88,9 @@ class World:
         shutil.copytree(self.folder, folder)
         return World(folder, self.keys)
 
+    def state(self) -> dict[str, bytes]:
+        return self.device.state()
+
     def stolen(self) -> Path:
         """Return a copy of the newest repository, for an attacker to change."""
         shutil.copytree(self.public, self.folder / "evil")

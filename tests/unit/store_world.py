@@ -132,8 +132,11 @@ class Device:
         self.digests[f"bundle-{number}"] = bundle
         self.digests[f"recipe-{number}"] = make_recipe(self.source(f"recipe-{number}"), bundle, version=f"{number}.0.0")
 
+    def shop(self) -> Shop:
+        return Shop(load(self.station), self.state, Book(self.store), self.recorder, check_golden)
+
     def acts(self) -> Acts:
-        return Acts(Shop(load(self.station), self.state, Book(self.store), self.recorder, check_golden))
+        return Acts(self.shop())
 
     def ask(self, what: What, subject: str = "", reason: str = "test") -> Response:
         """Drop a request, let slots run, return the answer."""
@@ -161,8 +164,7 @@ class Device:
             ledger.open_batch(BatchOpened(0, name, "s" * 64, bundle, recipe, *words), NOW)
 
     def batch_ends(self, name: str = "B-1") -> None:
-        with closing(Ledger(self.state / LEDGER)) as ledger:
-            ledger.close_batch(BatchClosed(0, name, "a.person", "test", "{}"), NOW)
+        close_batch(self.state, name)
 
     def archive_confirms(self, size: int) -> None:
         with closing(Ledger(self.state / LEDGER)) as ledger:
@@ -181,3 +183,9 @@ class Device:
     def active(self) -> str:
         """The digest of the bundle that `active` leads to."""
         return (self.store / "active" / "bundle").resolve().name
+
+
+def close_batch(state: Path, name: str = "B-1") -> None:
+    """Put the end of a batch into the ledger of a state folder."""
+    with closing(Ledger(state / LEDGER)) as ledger:
+        ledger.close_batch(BatchClosed(0, name, "a.person", "test", "{}"), NOW)

@@ -4,6 +4,7 @@ import json
 import sqlite3
 from collections import Counter
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
@@ -16,20 +17,23 @@ from test_batch import SCHEMA
 from trail_world import SUBLOT, TrailWorld, complaint
 
 from daemon import ledger_file
-from daemon.messages import AlarmRow
+from daemon.messages import AlarmRow, Loaded
 from daemon.recorder import reading
 from daemon.recorder.batch import Island, Rules, Run, SubLot, share_out, why_open
 from daemon.recorder.ledger import Ledger
 from daemon.recorder.rebuild import rebuild
-from daemon.recorder.report import build_report
+from daemon.recorder.report import MAX_DOCUMENT, build_report, document
 from daemon.recorder.rows import Received
 from daemon.recorder.schema import LedgerError
+from daemon.recorder.swap import MOST_SUBLOTS, misorder
 from daemon.records import AuditRow, BatchClosed, SubLotOpened
 from daemon.units import Outcome, UnitId
 from provisioning import recall, trace
 from provisioning.batch_report import build
+from signing.order import SwapOrder
 
 QA_SCHEMA = json.loads((Path(__file__).parents[2] / "docs/interfaces/batch-report-v1.schema.json").read_text())
+LOADED = Loaded("d", "e", "d", "e", [], 120.0, 10.0, 20.0, 200.0)
 RULES = Rules(automatic=True, permitted_flag=1)
 NEW = {"bundle": SUBLOT.bundle, "configuration": SUBLOT.configuration}
 LOT = SUBLOT
@@ -212,6 +216,24 @@ def test_a_unit_recorded_before_a_sub_lot_began_is_none_of_its(world):
     swapped(world, BACK)
     world.write(*by(6), totals(6, 5, seq=99))
     assert [(share.number, sum(share.outcomes.values())) for share in facts(world).shares] == [(1, 3), (2, 2), (3, 1)]
+
+
+def test_a_report_of_as_many_sub_lots_as_there_may_be_fits_into_one_message(world):
+    """Texts as long as they may be, and more places than are named."""
+    long = {name: "漢" * 64 for name in ("bundle_name", "recipe_name")} | {"signer": "漢" * 100, "why": "漢" * 1000}
+    lots = tuple(SubLot(k, *["a" * 64] * 2, long["bundle_name"], long["recipe_name"], "b" * 64, str(k) * 32, 1,
+                        long["signer"], "c" * 64, "2026-11-23T00:50:00Z", long["why"])
+                 for k in range(1, MOST_SUBLOTS + 1))  # fmt: skip
+    islands = [Island(4_000_000_000 + epoch, lane, lot.configuration, outcome.value, 10**9, 10**9, 4 * 10**9, 0)
+               for lot in lots for epoch in range(5) for lane in range(4) for outcome in Outcome]  # fmt: skip
+    batch = replace(world.ledger.current_batch(), sublots=lots)
+    found = replace(facts(world), batch=batch, shares=share_out(lots, islands))
+    text = document(build_report(found))
+    assert len(text.encode()) <= MAX_DOCUMENT
+    assert len(json.loads(text)["sublots"][0]["places"]) == 16
+    order = SwapOrder(batch.id, "d", "e", "Anna Berg", "f", "why", "2026-11-23T00:51:00Z")
+    assert "16 sub-lots" in misorder(order, batch, LOADED)
+    assert "16 sub-lots" not in misorder(order, replace(batch, sublots=lots[1:]), LOADED)
 
 
 @given(LOTS, st.lists(st.integers(1, 5), min_size=10, max_size=10), st.integers(1, 2))
