@@ -42,6 +42,7 @@ bench: setup ## measure latency, rates, ledger and bare spine (10 min); tables h
 	@PYTHONPATH=. $(PYTHON) tests/bench/bench_replay.py
 	@PYTHONPATH=. $(PYTHON) tests/bench/bench_verify.py
 	@PYTHONPATH=. $(PYTHON) tests/bench/bench_tuf.py
+	@PYTHONPATH=.:tests/contract:tests/unit $(PYTHON) tests/bench/bench_fleet.py
 
 soak: setup ## inspect for half an hour and see that nothing grows (ARGS="--minutes 5"); JSON in build/soak.json
 	@$(PYTHON) tests/bench/soak.py $(ARGS)
