@@ -25,7 +25,6 @@ class Ground(Protocol):
 
 
 G = TypeVar("G", bound=Ground)
-Prepare = Callable[[G], Attempt]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,7 @@ import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime, timedelta
-from functools import cached_property
 from pathlib import Path
-
-from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey, generate_private_key
 
 from daemon import revocations
 from daemon.config import load
@@ -21,6 +17,8 @@ from daemon.recorder.papers import Papers
 from daemon.recorder.wall import WallClock
 from daemon.revocations import Revoked
 from signing.identity import Identity, open_identity
+from signing.keyring import STORE_DOCUMENT
+from signing.store import found_store
 from tests.contract.attack import Attempt
 from tests.contract.enrolment_world import STATION, Site, request_of
 from tests.contract.recorder_box import LOADED, act
@@ -36,6 +34,8 @@ class Door:
         folder.mkdir()
         self.folder = folder
         self.site = Site(folder / "site")
+        with self.site.open():
+            pass  # the books are there from now on
         self.device, self.other = (self._identity(name) for name in ("device", "other"))
 
     def _identity(self, name: str) -> Identity:
@@ -55,21 +55,15 @@ class Door:
             tables = ("issued", "spent", "revoked")
             return {one: repr(database.execute(f"SELECT * FROM {one}").fetchall()).encode() for one in tables}
 
-    def enrols(
-        self, identity: Identity, token: bytes, later: timedelta = timedelta(0), station: str = STATION
-    ) -> Attempt:
-        """Return the attempt of a device that asks with a token; the authority's clock may be ahead."""
+    def enrols(self, identity: Identity, token: bytes, station: str = STATION) -> Attempt:
+        """Return the attempt of a device that asks with a token."""
         request = request_of(identity, station)
 
         def attempt() -> object:
-            with self.site.serving(lambda: datetime.now(UTC) + later) as authority:
+            with self.site.serving() as authority:
                 return authority.enrol(request, token)
 
         return attempt
-
-    @cached_property
-    def another_key(self) -> EllipticCurvePrivateKey:
-        return generate_private_key(SECP256R1())
 
 
 class Counter:
@@ -121,7 +115,6 @@ class Counter:
 
     def revoke(self, *entries: tuple[str, str]) -> None:
         store = self.folder / "store"
-        store.mkdir()
+        found_store(store, (self.folder / "trust" / STORE_DOCUMENT).read_bytes())
         listed = tuple(Revoked(what, name, "misses fibres", "QA", "2026-11-23T00:00:00Z") for what, name in entries)
         (store / revocations.FILE).write_bytes(revocations.encode(listed))
-        (store / "state.json").write_text("{}")

@@ -243,7 +243,14 @@ _unfit("a limit that accepts nothing or all", "accept_below", views=_limits(acce
 _unfit("format 0", "format 0 is no longer accepted", format=0)
 _unfit("an unknown field", "unknown field `surprise`", surprise=1)
 _unfit("a latency limit past the line's", "max_latency_ms", max_latency_ms=121.0)
-_unfit("a limit that is no number", "NaN", views=_limits(reject_from=float("nan")))
+
+
+@recipe("signed recipe: a limit that is no number", "DocumentInvalid", "NaN")
+def _no_number(world: Delivery) -> Attempt:
+    path = world.recipe / "recipe.json"
+    path.write_text(path.read_text().replace("0.6", "NaN"))
+    bundle_1.put_signatures(world.recipe, KEYS)
+    return world.takes_recipe
 
 
 @recipe("recipe for another bundle", "RecipeRefused", "it is for bundle ffffffffffffffff")
@@ -277,7 +284,7 @@ def _read(world: Delivery, raw: bytes) -> Attempt:
     return lambda: read_swap_order(raw, world.trust())
 
 
-@ordered("an approval offered as swap order", INVALID, "it says 'https:")
+@ordered("an approval offered as swap order", INVALID, "unknown field `role`")
 def _approval_as_order(world: Delivery) -> Attempt:
     return _read(world, (world.bundle / "signatures" / "qa.approval").read_bytes())
 

@@ -242,7 +242,6 @@ def test_no_batch_opens_with_what_is_revoked_and_a_running_one_only_rings(
     assert not answer.ok and f"bundle {LOADED.bundle[:12]} is revoked: misses fibres" in answer.text
 
 
-@pytest.mark.clause("21 CFR 11.10(e)")
 @pytest.mark.clause("21 CFR 11.10(g)")
 def test_who_is_of_qa_is_said_by_the_newest_trust(box: RecorderProcess, vision: Talker, line: Line) -> None:
     """The trust beside the active generation may be older: who left QA orders nothing, who came may."""
@@ -255,6 +254,7 @@ def test_who_is_of_qa_is_said_by_the_newest_trust(box: RecorderProcess, vision: 
     assert ask(box, swap(OTHER, order(key=came))).ok
 
 
+@pytest.mark.clause("21 CFR 11.10(e)")
 def test_slots_puts_its_acts_on_record_and_nothing_else(box: RecorderProcess) -> None:
     row = AuditRow(1, 1, "install", "a.person", "operator", "QA said so", "", "generation 3", True, "installed")
     with closing(Talker(box.socket, "slots", session=3_000_000)) as slots:

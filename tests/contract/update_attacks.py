@@ -224,6 +224,20 @@ def _no_bootstrap(world: World) -> Attempt:
     return lambda: open_repository(Place(world.folder / "nowhere"), FileFetcher(world.public), world.device.floor, NOW)
 
 
+@attack("signed delegation to a role that has a number for a name", "TypeError")
+def _numbered_role(world: World) -> Attempt:
+    evil = world.stolen()
+
+    def targets(signed: Any) -> None:
+        signed.version = 2
+        signed.delegations.roles["bundles"].name = 7
+
+    data = forge(evil, "1.targets.json", world.keys.top, targets, "2.targets.json")
+    forge_online(evil, world, {"targets.json": MetaFile.from_data(2, data, ["sha256"])})
+    repository = world.device.open(evil)
+    return lambda: repository.index(Kind.BUNDLE, world.index("1.0.0"))
+
+
 def _forged_bundles(world: World, signers: list[Any]) -> Attempt:
     evil = world.stolen()
     forge_bundles(evil, world, signers)

@@ -1,9 +1,6 @@
 """verify and verify_recipe: what is whole and signed is loaded, everything else is refused with one line."""
 
 import json
-import os
-import socket
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -104,108 +101,6 @@ def test_everything_of_format_0_is_refused(trust: Trust) -> None:
         load_trust(OLD / "trust", production=False)
 
 
-def _link(bundle: Path) -> None:
-    (bundle.parent / "elsewhere.onnx").write_bytes((bundle / "tiny.onnx").read_bytes())
-    (bundle / "tiny.onnx").unlink()
-    (bundle / "tiny.onnx").symlink_to(bundle.parent / "elsewhere.onnx")
-
-
-def _fifo(bundle: Path) -> None:
-    (bundle / "tiny.onnx").unlink()
-    os.mkfifo(bundle / "tiny.onnx")
-
-
-def _socket(bundle: Path) -> None:
-    (bundle / "tiny.onnx").unlink()
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(str(bundle / "tiny.onnx"))
-    listener.close()
-
-
-def _folder(bundle: Path) -> None:
-    (bundle / "tiny.onnx").unlink()
-    (bundle / "tiny.onnx").mkdir()
-
-
-def _git(bundle: Path) -> None:
-    """What the stock verifier does not look at."""
-    (bundle / ".git").mkdir()
-    (bundle / ".git" / "x.onnx").write_bytes((bundle / "tiny.onnx").read_bytes())
-
-
-def _linked_signatures(bundle: Path) -> None:
-    (bundle / "signatures").rename(bundle.parent / "signatures")
-    (bundle / "signatures").symlink_to(bundle.parent / "signatures")
-
-
-def _swapped(kind: str) -> Callable[[Path], None]:
-    def swap(bundle: Path) -> None:
-        qa, release = (bundle / "signatures" / f"{role}.{kind}" for role in Role)
-        qa.rename(bundle.parent / "third")
-        release.rename(qa)
-        (bundle.parent / "third").rename(release)
-
-    return swap
-
-
-def _other_approval(bundle: Path) -> None:
-    """A good approval, of another document."""
-    recipe = bundle.parent / "recipe"
-    bundle_1.make_recipe(recipe, "0" * 64)
-    (recipe / "signatures" / "qa.approval").rename(bundle / "signatures" / "qa.approval")
-
-
-def _signatures(change: Callable[[Path], object]) -> Callable[[Path], object]:
-    return lambda bundle: change(bundle / "signatures")
-
-
-DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
-    "link": (_link, "tiny.onnx: a link"),
-    "fifo": (_fifo, "tiny.onnx: not a regular file"),
-    "socket": (_socket, "tiny.onnx: No such device"),
-    "folder": (_folder, "tiny.onnx: not a regular file"),
-    "missing": (lambda b: (b / "tiny.onnx").unlink(), "tiny.onnx: missing"),
-    "longer": (
-        lambda b: (b / "tiny.onnx").write_bytes((b / "tiny.onnx").read_bytes() + b"x"),
-        "318 bytes, the document",
-    ),
-    "shorter": (lambda b: (b / "tiny.onnx").write_bytes(b"x"), "1 bytes, the document says 317"),
-    "hidden": (lambda b: (b / ".x.onnx").touch(), "'.x.onnx': the signed document does not name"),
-    "git": (_git, "'.git': the signed document does not name"),
-    "odd name": (lambda b: (b / "a\nb").touch(), r"'a\nb': the signed document does not name"),
-    "no document": (lambda b: (b / "bundle.json").unlink(), "bundle.json: missing"),
-    "huge document": (lambda b: (b / "bundle.json").write_bytes(b" " * 2_000_000), "at most 1048576 are allowed"),
-    "huge signature": (_signatures(lambda s: (s / "qa.sig").write_bytes(b" " * 600_000)), "at most 524288 are allowed"),
-    "huge approval": (
-        _signatures(lambda s: (s / "qa.approval").write_bytes(b" " * 17_000)),
-        "at most 16384 are allowed",
-    ),
-    "third signature": (_signatures(lambda s: (s / "x.sig").touch()), "signatures/'x.sig'"),
-    "renamed signature": (_signatures(lambda s: (s / "qa.sig").rename(s / "QA.sig")), "signatures/'QA.sig'"),
-    "no approval": (_signatures(lambda s: (s / "release.approval").unlink()), "signatures/release.approval: missing"),
-    "approval of another": (_other_approval, "signatures/qa.approval: it approves recipe.json"),
-    "swapped approvals": (_swapped("approval"), "signatures/qa.approval: Jonas Weber does not have role 'qa'"),
-    "swapped signatures": (_swapped("sig"), "signatures/qa.sig: Jonas Weber does not have role 'qa'"),
-    "signature as approval": (_signatures(lambda s: (s / "qa.sig").replace(s / "qa.approval")), "qa.sig: missing"),
-    "empty signature": (_signatures(lambda s: (s / "qa.sig").write_bytes(b"")), "signatures/qa.sig: Expecting value"),
-    "linked signatures": (_linked_signatures, "signatures: "),
-    "no signatures": (lambda b: (b / "signatures").rename(b.parent / "s"), "signatures: missing"),
-    "crowd": (lambda b: [(b / f"f{i}").touch() for i in range(600)], "more than 576 entries"),
-}
-
-
-@pytest.mark.clause("IEC 62443-4-2 CR 3.4")
-@pytest.mark.parametrize("name", DAMAGES)
-def test_damaged_directories_are_refused(tmp_path: Path, trust: Trust, name: str) -> None:
-    damage, text = DAMAGES[name]
-    bundle_1.make_bundle(tmp_path / "bundle")
-    damage(tmp_path / "bundle")
-    with pytest.raises(SigningError) as caught:
-        opened(tmp_path / "bundle", trust)
-    assert text in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
 @pytest.mark.clause("21 CFR 11.10(a)", "21 CFR 11.30", "21 CFR 11.70", "Annex 11 draft §13", "IEC 62443-4-2 CR 3.4")
 def test_every_single_flipped_byte_is_refused(tmp_path: Path, trust: Trust) -> None:
     bundle = tmp_path / "bundle"
@@ -249,24 +144,12 @@ GREY = {"class": "minor", "definition": "more light than usual"}
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
-        (_edited(surprise=1), "unknown field `surprise`"),
-        (_edited(format=2), "format"),
         (_edited(document="recipe"), "recipe"),
-        (_edited(name="../x"), "$.name"),
-        (_edited(files={"../tiny.onnx": ENTRY}), "$.files"),
-        (_edited(files={"/etc/passwd": ENTRY}), "$.files"),
-        (_edited(files={"a/b.onnx": ENTRY}), "$.files"),
-        (_edited(files={".git": ENTRY}), "$.files"),
-        (_edited(files={"signatures": ENTRY}), "file 'signatures' has a name that is kept"),
         (_edited(files={"bundle.json": ENTRY}), "file 'bundle.json' has a name that is kept"),
-        (_edited(files={"tiny.onnx": {"sha256": "0" * 64, "size": (1 << 30) + 1}}), "size"),
-        (_edited(files={f"{number}.bin": ENTRY for number in range(513)}), "$.files"),
         (_edited(files={"a.onnx": ENTRY}), "file 'tiny.onnx' is not listed"),
         (_edited(version="1.0.0\n"), "version"),
         ('{"format": 1, "format": 1}', "key 'format' occurs twice"),
-        (_edited(training={"metrics": {"a": float("nan")}}), "NaN"),
         (_edited(golden={"tolerance": 1e400, "cases": []}), "Infinity"),
-        (_edited().replace('"seed": 7', '"seed": 1e999'), "1e999 is not a number"),
         (_edited(defects={"grey": GREY}), "class 'bright' is not described under defects"),
         (_edited(defects={"bright": GREY, "grey": GREY, "more": GREY}), "defect 'more' is a class of no model"),
         (_edited(defects={"bright": GREY, "grey": {**GREY, "class": "odd"}}), "odd"),
@@ -285,7 +168,6 @@ GREY = {"class": "minor", "definition": "more light than usual"}
             (_less(key), f"missing required field `{key}`")
             for key in ("training", "golden", "defects", "evidence", "sbom")
         ),
-        ("[" * 100_000, "nested too deep"),
         ("", "bundle.json: Expecting value"),
     ],
 )
@@ -320,25 +202,3 @@ def test_the_document_is_not_parsed_before_its_signatures_hold(tmp_path: Path, t
     bundle_1.put_signatures(directory, {Role.RELEASE: bundle_1.STRANGER})
     with pytest.raises(SignatureInvalid):
         opened(directory, trust)
-
-
-def test_a_signed_recipe_is_no_bundle(tmp_path: Path, trust: Trust) -> None:
-    bundle_1.make_recipe(tmp_path / "recipe", "0" * 64)
-    (tmp_path / "recipe" / "recipe.json").rename(tmp_path / "recipe" / "bundle.json")
-    with pytest.raises(SignatureInvalid, match="it does not cover bundle.json"):
-        opened(tmp_path / "recipe", trust)
-
-
-def test_a_bundle_larger_than_the_device_loads_is_refused(tmp_path: Path, trust: Trust) -> None:
-    document = json.loads((VECTORS / "bundle" / "bundle.json").read_text())
-    bundle = tmp_path / "bundle"
-    bundle.mkdir()
-    for name in (*document["files"], "a.bin", "b.bin"):
-        (bundle / name).touch()
-    empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-    sizes = {"a.bin": 1 << 30, "b.bin": 1 << 30}
-    files = {name: {"sha256": empty, "size": sizes.get(name, 1)} for name in (*document["files"], *sizes)}
-    (bundle / "bundle.json").write_text(json.dumps({**document, "files": files}))
-    bundle_1.put_signatures(bundle, bundle_1.KEYS)
-    with pytest.raises(DirectoryRefused, match="files add up to"):
-        opened(bundle, trust)

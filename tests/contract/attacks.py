@@ -1,0 +1,44 @@
+"""Every attack that is known here, by section: what is delivered, where it comes from, and the doors."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from daemon.recipe import RecipeRefused
+from daemon.recorder.desk import Refused
+from signing.errors import SigningError
+from signing.update_errors import UpdateError
+from tests.contract import door_attacks, paper_attacks, signature_attacks
+from tests.contract.attack import Attack, Section
+from tests.contract.content_attacks import CONTENTS
+from tests.contract.door_world import Counter, Door
+from tests.contract.paper_world import Delivery
+from tests.contract.update_attacks import VERSIONS
+from tests.contract.update_world import build_world
+
+LOADER = ("21 CFR 11.10(a)", "21 CFR 11.30", "IEC 62443-4-2 CR 3.4")
+SIGNED = (*LOADER, "21 CFR 11.10(g)", "21 CFR 11.70")
+PAPERS = (SigningError, RecipeRefused)
+HELD = (paper_attacks.VerifiedBytesStay, PermissionError)
+
+SECTIONS: tuple[Section[Any], ...] = (
+    Section("folder of a bundle", Delivery.made, paper_attacks.FOLDER, LOADER),
+    Section("bundle that both signed", Delivery.made, paper_attacks.CONTENT, LOADER),
+    Section("after the check", Delivery.made, paper_attacks.HELD, LOADER, HELD),
+    Section("signatures and approvals", Delivery.made, signature_attacks.SIGNATURES, SIGNED),
+    Section("trust document", Delivery.made, signature_attacks.TRUSTS, ("21 CFR 11.10(g)", "IEC 62443-4-2 CR 3.4")),
+    Section("recipe", Delivery.made, signature_attacks.RECIPES, LOADER, PAPERS),
+    Section("swap order", Delivery.made, signature_attacks.ORDERS, ("21 CFR 11.10(g)", "IEC 62443-4-2 CR 3.4")),
+    Section("versions and freshness", build_world, VERSIONS, (), (UpdateError,)),
+    Section("repository and stick", build_world, CONTENTS, (), (UpdateError,)),
+    Section("enrolment", Door, door_attacks.ENROLMENT, ("21 CFR 11.300",)),
+    Section("orchestrator and lists", door_attacks.build_stick, door_attacks.ORCHESTRATION, ("IEC 62443-4-2 CR 3.4",)),
+    Section("batch", Counter.made, door_attacks.BATCHES, ("21 CFR 11.10(g)", "21 CFR 11.200"), (Refused,)),
+)
+
+
+def every_attack(words: str = "") -> Iterator[tuple[Section[Any], Attack[Any]]]:
+    """Yield the attacks whose section or name holds these words."""
+    for section in SECTIONS:
+        for attack in section.attacks:
+            if words in f"{section.title}: {attack.name}":
+                yield section, attack
