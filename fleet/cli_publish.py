@@ -10,7 +10,6 @@ from fleet.authority import open_authority
 from fleet.cli_setup import KEY_HELP, add_pins
 from fleet.errors import NotDone
 from fleet.folder import Fleet, Folder, Pins
-from fleet.journal import stamp
 from fleet.repository_usb import export_usb
 from fleet.steps import add_asking, add_fleet, add_json, perform, show, tell, why
 from signing.floor import Versions
@@ -19,6 +18,7 @@ from signing.index import Kind
 from signing.permission import Revocation, What
 from signing.revocation_request import read_revocation_request
 from signing.trust import Role
+from signing.utc import utc_text
 
 STICK_DAYS = 90
 ID_LENGTH = 64
@@ -119,7 +119,7 @@ def _export(parsed: argparse.Namespace) -> int:
     def do() -> dict[str, Any]:
         online = publishing.online_of(fleet)
         made = export_usb(folder.builder, parsed.stick, lines, online, _now(), timedelta(days=parsed.days))
-        found = {"stick": str(parsed.stick), "until": stamp(made.until), "documents": list(made.documents)}
+        found = {"stick": str(parsed.stick), "until": utc_text(made.until), "documents": list(made.documents)}
         return {**found, **({"absent": list(made.absent)} if made.absent else {}), "bytes": made.size}
 
     parsed.stick.mkdir(parents=True, exist_ok=True)
@@ -132,7 +132,7 @@ def _revoke(parsed: argparse.Namespace) -> int:
     kind = Kind(parsed.what) if parsed.what in (What.BUNDLE, What.RECIPE) else None
     name = folder.digest(kind, parsed.id) if kind else _whole(parsed.what, parsed.id)
     parsed.reason = why(parsed.reason)
-    entry = Revocation(parsed.what, name, parsed.reason, by_of(parsed, fleet), stamp(now))
+    entry = Revocation(parsed.what, name, parsed.reason, by_of(parsed, fleet), utc_text(now))
     changes = [f"revoke {entry.what} {name[:12]}, answered for by {entry.by}: {entry.reason}"]
 
     def do() -> dict[str, Any]:

@@ -9,12 +9,12 @@ from fleet.cli_devices import add_statuses, statuses_of
 from fleet.cli_publish import add_by, by_of
 from fleet.errors import NotDone
 from fleet.folder import Folder
-from fleet.journal import stamp
 from fleet.rollout import Progress
 from fleet.staged import rollout_text
 from fleet.steps import add_asking, add_fleet, perform, show, why
 from signing.index import Kind
 from signing.permission import ROLLOUT_PATH, Activation, Pair, Rollout, allowlist_path
+from signing.utc import utc_text
 
 
 def add(commands: "argparse._SubParsersAction[Any]") -> None:
@@ -142,7 +142,7 @@ def _activate(parsed: argparse.Namespace) -> int:
     folder = Folder(parsed.fleet)
     fleet, pair, now = folder.read(), _pair(parsed, folder), datetime.now(UTC)
     parsed.reason = why(parsed.reason)
-    made = Activation(*pair, parsed.change_control, by_of(parsed, fleet), stamp(now), parsed.reason)
+    made = Activation(*pair, parsed.change_control, by_of(parsed, fleet), utc_text(now), parsed.reason)
     documents = {allowlist_path(line): rollout.activated(folder.allowlist(line), made) for line in parsed.line}
     changes = [
         f"have {line} run bundle {pair.bundle[:12]} and recipe {pair.recipe[:12]} from its next batch on, by "

@@ -6,7 +6,7 @@ signed is shown as just that, never left out.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,10 @@ from rich.table import Table
 from rich.text import Text
 
 from fleet.errors import NotDone
-from fleet.journal import STAMP
 from signing.device_status import DeviceStatus, Running
 from signing.errors import SigningError
 from signing.permission import AllowList
+from signing.utc import read_utc
 
 LARGEST_BYTES = 256 * 1024
 STALE_S = 3600.0
@@ -124,7 +124,7 @@ def rows(
 
 def _row(one: Reported, lines: Mapping[str, AllowList], revoked: frozenset[str], now: datetime, stale_s: float) -> Row:
     status = one.status
-    age = (now - datetime.strptime(status.utc, STAMP).replace(tzinfo=UTC)).total_seconds()
+    age = (now - read_utc(status.utc)).total_seconds()
     if one.device_id in revoked:
         return Row(status.line, status.device, Standing.REFUSED, age, status, "this device is revoked")
     standing = Standing.STALE if age > stale_s else Standing.FRESH

@@ -18,10 +18,10 @@ from typing import Any
 
 from fleet.errors import JournalUnreadable
 from signing.durable import sync_directory
+from signing.utc import utc_text
 
 FILE = "journal.jsonl"
 BEGUN, DONE = "begun", "done"
-STAMP = "%Y-%m-%dT%H:%M:%SZ"
 _START = "0" * 64
 
 
@@ -34,11 +34,6 @@ class Act:
     changes: tuple[str, ...]
     digest: str = ""
     reason: str = ""
-
-
-def stamp(moment: datetime) -> str:
-    """Return a moment as all documents of the fleet write it: UTC, whole seconds."""
-    return moment.astimezone(UTC).strftime(STAMP)
 
 
 @contextmanager
@@ -98,7 +93,7 @@ def _write(fd: int, act: Act, outcome: str) -> None:
     whole = os.pread(fd, os.fstat(fd).st_size, 0)
     lines = whole.split(b"\n")[:-1]
     entry = {
-        "utc": stamp(datetime.now(UTC)),
+        "utc": utc_text(datetime.now(UTC)),
         "person": act.person,
         "command": act.command,
         "outcome": outcome,

@@ -15,6 +15,7 @@ from fleet.errors import NotDone
 from fleet.repository_files import Files, text_of
 from fleet.repository_plan import Lifetimes
 from signing.freshness import SIGNED_AT
+from signing.utc import utc_text
 
 Online = Signer
 
@@ -70,7 +71,7 @@ def next_snapshot(
 def timestamp_bytes(version: int, snapshot: MetaFile, online: Online, now: datetime, life: timedelta) -> bytes:
     """Return a signed timestamp that says when it was signed."""
     expires = (now + life).replace(microsecond=0)
-    fields = {SIGNED_AT: now.strftime("%Y-%m-%dT%H:%M:%SZ")}
+    fields = {SIGNED_AT: utc_text(now)}
     timestamp = Timestamp(version=version, expires=expires, snapshot_meta=snapshot, unrecognized_fields=fields)
     metadata = Metadata(timestamp)
     metadata.sign(online)

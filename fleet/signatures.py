@@ -7,7 +7,7 @@ options; beside it lies the approval, which says in whose name and why (21 CFR 1
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from securesystemslib.signer import Signer
 
 from fleet.errors import KeyUnusable, NotSigned
-from signing.approval import APPROVAL, UTC_FORMAT, ApprovalPredicate
+from signing.approval import APPROVAL, ApprovalPredicate
 from signing.dsse import BUNDLE_TYPE, MODEL_SIGNATURE, STATEMENT_TYPE
 from signing.durable import sync_directory, write_durably
 from signing.errors import SigningError
@@ -26,6 +26,7 @@ from signing.order import MAX_ORDER_BYTES, SWAP_ORDER, SwapPredicate
 from signing.sealed import MAX_DOCUMENT_BYTES, hold_file, open_directory, read_file, require_entries
 from signing.statement import envelope
 from signing.trust import Role, key_id_of
+from signing.utc import utc_text
 
 P = TypeVar("P", ApprovalPredicate, SwapPredicate)
 
@@ -71,7 +72,7 @@ def approval(document: tuple[str, str], role: Role, signer: Signer, words: Words
         NotSigned: the words are not acceptable.
         KeyUnusable: the key does not sign.
     """
-    said = ApprovalPredicate(role, words.printed_name, words.meaning, _utc(now), words.reason)
+    said = ApprovalPredicate(role, words.printed_name, words.meaning, utc_text(now), words.reason)
     return _plain(_statement(dict([document]), APPROVAL, _checked(said)), signer)
 
 
@@ -109,7 +110,7 @@ def sign_swap_order(batch: str, documents: tuple[str, str], signer: Signer, word
         NotSigned: the words are not acceptable or too long.
         KeyUnusable: the key does not sign.
     """
-    order = _checked(SwapPredicate(batch, words.printed_name, words.reason, _utc(now)))
+    order = _checked(SwapPredicate(batch, words.printed_name, words.reason, utc_text(now)))
     subjects = dict(zip((BUNDLE_DOCUMENT, RECIPE_DOCUMENT), documents, strict=True))
     raw = _plain(_statement(subjects, SWAP_ORDER, order), signer)
     if len(raw) > MAX_ORDER_BYTES:
@@ -162,10 +163,6 @@ def _key_id(signer: Signer) -> str:
     if not isinstance(key, EllipticCurvePublicKey):
         raise KeyUnusable("only ECDSA P-256 keys sign bundles and recipes; use another key")
     return key_id_of(key)
-
-
-def _utc(now: datetime) -> str:
-    return now.astimezone(UTC).strftime(UTC_FORMAT)
 
 
 def _checked(predicate: P) -> P:

@@ -3,17 +3,17 @@
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 
 from fleet.errors import NotDone
 from fleet.people import Signatory
-from signing.approval import UTC_FORMAT
 from signing.enrolment_token import TOKEN, TokenClaims, open_token, token_file
 from signing.statement import envelope, statement
 from signing.trust import Role, Trust
+from signing.utc import utc_text
 
 NONCE_BYTES = 32
 LONGEST = timedelta(days=31)
@@ -42,7 +42,7 @@ def new_claims(wanted: Wanted, now: datetime) -> TokenClaims:
         "station": wanted.station,
         "line": wanted.line,
         "nonce": secrets.token_hex(NONCE_BYTES),
-        "not_after": (now + wanted.life).astimezone(UTC).strftime(UTC_FORMAT),
+        "not_after": utc_text(now + wanted.life),
         "reason": wanted.reason,
         "identity": wanted.identity,
     }

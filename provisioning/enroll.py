@@ -25,7 +25,6 @@ from provisioning import founding
 from provisioning.founding import ENROLLED, First, Ground
 from provisioning.restore import Person
 from signing import enrolled
-from signing.approval import UTC_FORMAT
 from signing.certificates import (
     CertificateRefused,
     DeviceCertificate,
@@ -44,6 +43,7 @@ from signing.http_fetcher import HttpFetcher
 from signing.identity import Identity, certificate_request, device_id, open_identity
 from signing.keyring import read_trust
 from signing.short_lived import boot_clock, client_tls, new_client_key
+from signing.utc import utc_text
 
 LARGEST_PAPER = 1_048_576
 STDIN = "-"
@@ -317,7 +317,7 @@ def _record(device: Device, way: Way, certificate: DeviceCertificate, floor: str
         floor=floor[:MOST],
         by=person.name[:MOST],
         reason=person.why[:MOST],
-        utc=datetime.now(UTC).strftime(UTC_FORMAT),
+        utc=utc_text(datetime.now(UTC)),
     )
 
 

@@ -16,9 +16,9 @@ from daemon.uplink.shipping import Step
 from daemon.uplink.stores import Store
 from provisioning.enroll import Device, EnrolFailed, read_paper
 from provisioning.restore import Person, Restored, restore
-from signing.approval import UTC_FORMAT
 from signing.durable import write_durably
 from signing.revocation_request import RevocationRequest, encoded_request, read_revocation_request
+from signing.utc import utc_text
 
 
 def plan(device: Device, old: str, request: Path, source: str) -> list[str]:
@@ -64,7 +64,7 @@ def ask_for_revocation(device: Device, old: str, request: Path, person: Person) 
         return
     if request.exists():
         raise EnrolFailed(f"{request}: is another file: name a new one")
-    utc = datetime.now(UTC).strftime(UTC_FORMAT)
+    utc = utc_text(datetime.now(UTC))
     made = RevocationRequest(1, "device", old, device.updates.device, person.why, person.name, utc)
     try:
         write_durably(request, encoded_request(made))

@@ -17,7 +17,6 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from daemon.messages import Act
 from daemon.store_requests import STORE
 from provisioning.places import PlaceError
-from signing.approval import UTC_FORMAT
 from signing.dsse import STATEMENT_TYPE
 from signing.errors import SigningError
 from signing.keyring import load_trust
@@ -25,6 +24,7 @@ from signing.manifest import BUNDLE_DOCUMENT, RECIPE_DOCUMENT
 from signing.order import SWAP_ORDER, SwapPredicate
 from signing.statement import envelope
 from signing.trust import key_id_of
+from signing.utc import utc_text
 
 KEY = Path("private") / "qa.pem"
 REASON = "linewarden sim --swap-bundle"
@@ -92,7 +92,7 @@ def ordered(batch: str, pair: tuple[str, str], trust: Path, actor: str) -> Act:
         raise PlaceError(str(error)) from error
     if person is None:
         raise PlaceError(f"{trust / KEY}: nobody's key in the trust store beside it: run `make setup`")
-    said = SwapPredicate(batch, person.name, REASON, datetime.now(UTC).strftime(UTC_FORMAT))
+    said = SwapPredicate(batch, person.name, REASON, utc_text(datetime.now(UTC)))
     names = zip((BUNDLE_DOCUMENT, RECIPE_DOCUMENT), pair, strict=True)
     statement = {
         "_type": STATEMENT_TYPE,

@@ -4,7 +4,6 @@ A DSSE envelope beside the signature, made with the same key: docs/interfaces/bu
 """
 
 from dataclasses import dataclass
-from datetime import datetime
 
 from msgspec import Struct
 
@@ -12,9 +11,9 @@ from signing.dsse import Statement, open_envelope, read_statement
 from signing.errors import SignatureInvalid
 from signing.manifest import Line, PrintedName, Sentence
 from signing.trust import Person, Role, Trust
+from signing.utc import read_utc
 
 APPROVAL = "https://linewarden.org/attestation/approval/v1"
-UTC_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 
 
 class ApprovalPredicate(Struct, frozen=True, forbid_unknown_fields=True):
@@ -75,11 +74,11 @@ def require_utc(text: str, where: str) -> None:
         SignatureInvalid: with the text.
     """
     try:
-        written = datetime.strptime(text, UTC_FORMAT).strftime(UTC_FORMAT)  # noqa: DTZ007
-    except ValueError:
-        written = ""
-    if written != text:
-        raise SignatureInvalid(f"{where}: '{text[:40]}' is not a time like 2026-11-23T00:45:00Z; have it signed again")
+        read_utc(text)
+    except ValueError as error:
+        raise SignatureInvalid(
+            f"{where}: '{text[:40]}' is not a time like 2026-11-23T00:45:00Z; have it signed again"
+        ) from error
 
 
 def _require_subject(statement: Statement[ApprovalPredicate], document: tuple[str, str], where: str) -> None:

@@ -7,7 +7,7 @@ enrols a device under that name. It is given in a file or a pipe, used at once, 
 import base64
 import hashlib
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -18,11 +18,11 @@ from signing.dsse import Signed, open_envelope, read_statement
 from signing.errors import DocumentInvalid, SignatureInvalid, SigningError
 from signing.manifest import Sentence, Sha256Hex, strict_json
 from signing.trust import Role, Trust, require_two_people
+from signing.utc import read_utc
 
 TOKEN = "https://linewarden.org/attestation/enrolment-token/v1"
 LARGEST = 16_384
 WHERE = "the token"
-_UTC = "%Y-%m-%dT%H:%M:%SZ"
 
 _Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")]
 
@@ -82,7 +82,7 @@ def open_token(raw: bytes, trust: Trust, now: datetime) -> OpenedToken:
         raise TokenRefused(str(error)) from error
     except UnicodeEncodeError:
         raise TokenRefused(f"{WHERE}: not a token; take the file as `linewarden-fleet token` wrote it") from None
-    if datetime.strptime(claims.not_after, _UTC).replace(tzinfo=UTC) < now:
+    if read_utc(claims.not_after) < now:
         raise TokenRefused(f"{WHERE} for {claims.station} was good until {claims.not_after}; have a new one made")
     names = " and ".join(f"{signed[role].person.name} ({role})" for role in Role)
     return OpenedToken(claims, f"{names}: {claims.reason}")

@@ -21,7 +21,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -37,6 +37,7 @@ from signing.index import MAX_INDEX_BYTES, Index, Kind, read_index
 from signing.intake import held, take_blob
 from signing.trusted_time import trusted_now
 from signing.update_errors import PlaceFailed, told
+from signing.utc import read_utc
 
 SIGNED_AT = "x-linewarden-signed-at"
 LIMITS: Final = UpdaterConfig(
@@ -347,7 +348,7 @@ def _signed_at(timestamp: Timestamp) -> datetime | None:
     text = timestamp.unrecognized_fields.get(SIGNED_AT)
     if text is None:
         return None
-    return datetime.strptime(str(text), "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    return read_utc(str(text))
 
 
 def _counted(progress: Progress, before: int, total: int) -> Callable[[int], None]:

@@ -4,12 +4,13 @@ TUF signs the index (threshold 2) and the index authenticates `blobs/<sha256>`, 
 files a bundle has. Format: docs/interfaces/repository-format-1.md.
 """
 
-import json
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import msgspec
 from msgspec import Meta, Struct
+
+from signing.errors import DocumentInvalid
+from signing.manifest import strict_json
 
 MAX_INDEX_BYTES = 256 * 1024
 MAX_BLOB_BYTES = 16 * 1024**3
@@ -68,9 +69,9 @@ def read_index(raw: bytes, kind: Kind, digest: str) -> Index:
         IndexInvalid: not an index in format 1, of something else, or two sizes for one digest.
     """
     try:
-        index = msgspec.convert(json.loads(raw, object_pairs_hook=_no_duplicates), type=Index)
-    except (ValueError, RecursionError, msgspec.ValidationError) as error:
-        raise IndexInvalid(f"index of {kind} {digest[:12]}: {error}") from error
+        index = strict_json(raw, Index, f"index of {kind} {digest[:12]}")
+    except DocumentInvalid as error:
+        raise IndexInvalid(str(error)) from error
     if index.kind is not kind or index.digest != digest:
         raise IndexInvalid(f"index of {index.kind} {index.digest[:12]} where that of {kind} {digest[:12]} belongs")
     document = index.files.get(kind.document)
@@ -79,10 +80,3 @@ def read_index(raw: bytes, kind: Kind, digest: str) -> Index:
     if len(set(index.files.values())) != len(index.blobs()):
         raise IndexInvalid("index gives two sizes for one sha256")
     return index
-
-
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    names = dict(pairs)
-    if len(names) != len(pairs):
-        raise ValueError("a key appears twice")
-    return names

@@ -27,6 +27,7 @@ from signing.store_state import (
     with_installed,
 )
 from signing.trust import Trust
+from signing.utc import utc_text
 
 UNRECORDED = "the recorder does not answer, and this goes on record before it counts: start it and try again"
 Versions = tuple[int, int, int]
@@ -155,4 +156,4 @@ def _common_trust(shop: Shop, bundle: str, recipe: str) -> str:
 
 def stamp() -> str:
     """Return the time as documents write it: UTC, whole seconds."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return utc_text(datetime.now(UTC))

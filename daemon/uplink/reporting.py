@@ -19,6 +19,7 @@ from signing.device_status import DeviceStatus, as_document
 from signing.durable import write_durably
 from signing.enrolled import NotEnrolled
 from signing.errors import SigningError
+from signing.utc import utc_text
 
 FILE = "device-status.json"
 
@@ -60,7 +61,7 @@ class Reporting:
         """`number` follows the clock, and goes on where that was set back while this process lives."""
         now = datetime.now(UTC)
         self._number = max(self._number + 1, int(now.timestamp()))
-        status = structs.replace(found, utc=now.strftime("%Y-%m-%dT%H:%M:%SZ"), number=self._number)
+        status = structs.replace(found, utc=utc_text(now), number=self._number)
         envelope = self._access.signed(as_document(status))
         write_durably(self._file, envelope)
         if self._updates.status:

@@ -28,6 +28,7 @@ from signing.enrolled import FOLDER, ROOT
 from signing.index import Kind
 from signing.store import read_state
 from signing.store_state import StoreError
+from signing.utc import utc_text
 
 STICKS_ONLY = "no repository in [updates]: bundles and recipes come on a stick"
 LONGEST_WAIT_S = 60.0
@@ -122,11 +123,11 @@ class Updating:
         repository = mirroring.repository if mirroring else None
         versions, signed = (repository.versions, repository.signed_at) if repository else (None, None)
         found = UpdateStatus(
-            utc=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            utc=utc_text(datetime.now(UTC)),
             ok=mirroring.ok if mirroring else True,
             text=self.said.removeprefix("updates: "),
             versions=(versions.root, versions.timestamp, versions.snapshot) if versions else self._status.versions,
-            signed_at=signed.strftime("%Y-%m-%dT%H:%M:%SZ") if signed else self._status.signed_at,
+            signed_at=utc_text(signed) if signed else self._status.signed_at,
             wanted_bytes=mirroring.wanted_bytes if mirroring else 0,
             next_s=round(max(0.0, self._poll_due_s() - time.monotonic()), 1),
             request=self._handing.request,

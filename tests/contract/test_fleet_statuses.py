@@ -9,12 +9,12 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from fleet.authority import open_authority
-from fleet.journal import stamp
 from signing import status_note
 from signing.certificates import Usage, read_certificate
 from signing.device_status import DeviceStatus, Failed, as_document
 from signing.identity import open_identity
 from signing.permission import Pair
+from signing.utc import utc_text
 from tests.contract.enrolment_world import request_of
 from tests.contract.fleet_world import Reader, World, done, run
 
@@ -42,7 +42,7 @@ def _report(world: World, **said: object) -> None:
         issued = authority.enrol(request_of(identity, "box-1", "line-1"), token.read_bytes())
         raw = issued.public_bytes(Encoding.DER)
         certificate = read_certificate(raw, Usage.IDENTITY, [authority.certificate], "answer")
-    base = {"format": 1, "device": "box-1", "line": "line-1", "utc": stamp(datetime.now(UTC)), "number": 1}
+    base = {"format": 1, "device": "box-1", "line": "line-1", "utc": utc_text(datetime.now(UTC)), "number": 1}
     status = DeviceStatus(**{**base, **said})  # type: ignore[arg-type]
     signed = status_note.sign(identity, certificate, as_document(status))
     (world.folder / "statuses" / "box-1.json").write_bytes(signed)

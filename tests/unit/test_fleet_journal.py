@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from fleet.errors import JournalUnreadable
-from fleet.journal import FILE, Act, entries, recorded, stamp
+from fleet.journal import FILE, Act, entries, recorded
+from signing.utc import utc_text
 
 ACT = Act("anna", "activate", ("activate bundle 1 on line-1",), "1" * 64, "CC-17")
 
@@ -61,5 +62,5 @@ def test_nothing_is_done_that_the_journal_cannot_hold(tmp_path: Path) -> None:
 
 def test_times_are_utc_to_the_second() -> None:
     east = datetime(2026, 11, 23, 9, 0, 0, 999, timezone(timedelta(hours=1)))
-    assert stamp(east) == "2026-11-23T08:00:00Z"
-    assert stamp(datetime(2026, 1, 2, tzinfo=UTC)) == "2026-01-02T00:00:00Z"
+    assert utc_text(east) == "2026-11-23T08:00:00Z"
+    assert utc_text(datetime(2026, 1, 2, tzinfo=UTC)) == "2026-01-02T00:00:00Z"

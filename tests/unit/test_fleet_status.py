@@ -11,17 +11,17 @@ from rich.console import Console
 from fleet import fleet_status
 from fleet.errors import NotDone
 from fleet.fleet_status import Refused, Reported, Standing
-from fleet.journal import stamp
 from signing.device_status import DeviceStatus, Failed, Qualification, Running, as_document, read_device_status
 from signing.errors import DocumentInvalid, SignatureInvalid
 from signing.permission import Activation, AllowList
+from signing.utc import utc_text
 
 NOW = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
 LISTED = AllowList(1, "line-1", (), ())
 
 
 def _reported(line: str, age_s: float = 60, device_id: str = "", **changed: object) -> Reported:
-    said = {"format": 1, "device": f"box-{line}", "line": line, "utc": stamp(NOW - timedelta(seconds=age_s))}
+    said = {"format": 1, "device": f"box-{line}", "line": line, "utc": utc_text(NOW - timedelta(seconds=age_s))}
     status = DeviceStatus(**{**said, "number": 7, **changed})  # type: ignore[arg-type]
     return Reported(device_id or f"id-{line}", status)
 
@@ -46,7 +46,7 @@ def test_a_revoked_device_is_not_believed() -> None:
 
 
 def test_the_note_says_what_differs_from_what_was_ordered() -> None:
-    activation = Activation("a" * 64, "b" * 64, "CC-17", "Anna Berg", stamp(NOW), "validated")
+    activation = Activation("a" * 64, "b" * 64, "CC-17", "Anna Berg", utc_text(NOW), "validated")
     listed = AllowList(1, "line-1", ("a" * 64,), ("b" * 64,), activation)
     assert _rows(_reported("line-1"), lines=(listed,))["line-1"].note == "to activate: aaaaaaaa by CC-17"
     runs = _reported("line-1", bundle=Running("a" * 64), recipe=Running("b" * 64))
