@@ -35,6 +35,7 @@ from daemon.uplink.archive import (
     IMAGES,
     KEYS,
     VERIFIER,
+    ArchiveError,
     Wanted,
     checkpoint_of,
     image_path,
@@ -209,9 +210,15 @@ def _images(folder: Path, store: Store) -> list[str]:
 
 
 def _records(folder: Path) -> Iterator[tuple[bytes, bytes]]:
+    number = 0
     for path in sorted((folder / ENTRIES).iterdir()):
         with path.open("rb") as file:
-            yield from map(parse_line, file)
+            for line in file:
+                try:
+                    yield parse_line(line)
+                except ArchiveError as error:
+                    raise ArchiveFailed(f"entry {number} of the archive was altered: {error}") from error
+                number += 1
 
 
 def _place(records: Path, state: Path) -> None:

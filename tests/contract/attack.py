@@ -42,12 +42,11 @@ class Attack(Generic[G]):
 
 @dataclass(frozen=True, slots=True)
 class Section(Generic[G]):
-    """Attacks of one kind. `clauses` are what a test of them shows; only `refusals` are refusals, all else is a bug."""
+    """Attacks of one kind. Only `refusals` are refusals, all else is a bug."""
 
     title: str
     build: Callable[[Path], G]
     attacks: list[Attack[G]]
-    clauses: tuple[str, ...] = ()
     refusals: tuple[type[Exception], ...] = (SigningError,)
 
 

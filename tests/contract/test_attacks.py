@@ -25,8 +25,7 @@ def grounds() -> Iterator[Grounds]:
 
 
 def _case(section: Section[Any], attack: Attack[Any]) -> Any:
-    marks = [pytest.mark.clause(*section.clauses)] if section.clauses else []
-    return pytest.param(section, attack, marks=marks, id=f"{section.title}: {attack.name}")
+    return pytest.param(section, attack, id=f"{section.title}: {attack.name}")
 
 
 @pytest.mark.parametrize(("section", "attack"), [_case(*one) for one in every_attack()])

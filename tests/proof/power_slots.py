@@ -51,11 +51,18 @@ class SlotsLife(WorkerLife):
         return [], []
 
     def judge(self, folder: Path, promised: Sequence[Said]) -> list[str]:
-        main.say = lambda text: None
+        said, main.say = main.say, lambda text: None
+        try:
+            return self._judge(folder, promised)
+        finally:
+            main.say = said
+
+    def _judge(self, folder: Path, promised: Sequence[Said]) -> list[str]:
         step = max((said.step for said in promised), default=-1)
         device = worker.Again(folder)
-        wrong = _unverified(folder / "state" / STORE, "before it is opened") + _unknown(folder / "state" / STORE)
+        wrong = _unverified(folder / "state" / STORE, "before it is opened")
         try:
+            wrong += _unknown(folder / "state" / STORE)
             device.run()
             wrong += _unverified(device.store, "opened again")
             wrong += _not_so(device, step, sum(1 for said in promised if said.stored))
