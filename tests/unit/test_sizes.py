@@ -4,8 +4,6 @@ import ast
 from pathlib import Path
 from statistics import median
 
-import pytest
-
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("daemon", "drivers", "engines", "fleet", "provisioning", "signing")
 FILE_LINES = 400
@@ -37,20 +35,19 @@ def _length(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     return length
 
 
-@pytest.mark.parametrize("path", WRITTEN, ids=_name)
-def test_no_file_is_longer_than_the_limit(path: Path) -> None:
-    lines = len(path.read_text(encoding="utf-8").splitlines())
-    assert lines <= FILE_LINES, f"{lines} lines: find the second owner in it"
+def test_no_file_is_longer_than_the_limit() -> None:
+    lengths = {_name(path): len(path.read_text(encoding="utf-8").splitlines()) for path in WRITTEN}
+    long = {name: lines for name, lines in lengths.items() if lines > FILE_LINES}
+    assert long == {}, "find the second owner in each"
 
 
-@pytest.mark.parametrize("path", SHIPPED, ids=_name)
-def test_no_function_is_longer_than_the_limit(path: Path) -> None:
-    assert [(name, lines) for name, lines in _functions(path) if lines > FUNCTION_LINES] == []
+def test_no_function_is_longer_than_the_limit() -> None:
+    every = ((_name(path), *function) for path in SHIPPED for function in _functions(path))
+    assert [function for function in every if function[-1] > FUNCTION_LINES] == []
 
 
-@pytest.mark.parametrize("path", WRITTEN, ids=_name)
-def test_no_module_has_a_name_that_says_nothing(path: Path) -> None:
-    assert path.stem not in FORBIDDEN
+def test_no_module_has_a_name_that_says_nothing() -> None:
+    assert [_name(path) for path in WRITTEN if path.stem in FORBIDDEN] == []
 
 
 def test_functions_are_short_on_the_whole() -> None:
@@ -59,9 +56,8 @@ def test_functions_are_short_on_the_whole() -> None:
     assert lengths[int(0.9 * len(lengths))] <= FUNCTION_P90
 
 
-@pytest.mark.parametrize("path", [path for path in SHIPPED if path.name == "__init__.py"], ids=_name)
-def test_every_init_is_empty(path: Path) -> None:
-    assert path.read_bytes() == b""
+def test_every_init_is_empty() -> None:
+    assert [_name(path) for path in SHIPPED if path.name == "__init__.py" and path.read_bytes()] == []
 
 
 def test_tests_hold_no_package_and_no_two_files_of_one_name() -> None:
