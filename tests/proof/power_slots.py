@@ -13,7 +13,6 @@ import power_slots_worker as worker
 from power_stores import WorkerLife
 from power_trace import Event
 
-from daemon.slots import main
 from daemon.store_requests import STORE, What
 from signing.errors import SigningError
 from signing.keyring import load_trust
@@ -51,11 +50,8 @@ class SlotsLife(WorkerLife):
         return [], []
 
     def judge(self, folder: Path, promised: Sequence[Said]) -> list[str]:
-        said, main.say = main.say, lambda text: None
-        try:
+        with worker.silent():
             return self._judge(folder, promised)
-        finally:
-            main.say = said
 
     def _judge(self, folder: Path, promised: Sequence[Said]) -> list[str]:
         step = max((said.step for said in promised), default=-1)

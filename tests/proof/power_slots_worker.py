@@ -5,6 +5,8 @@ Every line on stdout is something that others may rely on from then on: which st
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from daemon.slots import main
@@ -63,12 +65,22 @@ def say(**what: object) -> None:
         sys.stdout.buffer.flush()
 
 
+@contextmanager
+def silent() -> Iterator[None]:
+    """Let slots say nothing meanwhile."""
+    said, main.say = main.say, lambda text: None
+    try:
+        yield
+    finally:
+        main.say = said
+
+
 def prepare(folder: Path) -> None:
     """Make a device with bundle 1 active, and the folders of the others."""
-    main.say = lambda text: None
     device = Device(folder)
-    device.install(FIRST)
-    device.activate(FIRST)
+    with silent():
+        device.install(FIRST)
+        device.activate(FIRST)
     for number in MADE[1:]:
         device.make(number)
     (folder / "digests.json").write_text(json.dumps(device.digests))
