@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from daemon.messages import Hello, Stored
-from daemon.records import AuditRow
+from daemon.records import ArchivedRow, AuditRow
 from daemon.wire import Message, Peer, WireError, connect
 
 ANSWER_S = 2.0
 
 
-def tell(socket: Path, hello: Hello, rows: Sequence[AuditRow]) -> bool:
-    """Send rows, numbered from 1 under the session of `hello`; True once the recorder has all of them on record.
+def tell(socket: Path, hello: Hello, rows: Sequence[AuditRow | ArchivedRow]) -> bool:
+    """Send rows, numbered upwards under the session of `hello`; True once the recorder has all of them on record.
 
     Without rows: True if the recorder is there. False: tell it again under the same session, that does no harm.
     """

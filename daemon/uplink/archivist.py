@@ -6,6 +6,7 @@ from daemon.config import ConfigError, Station
 from daemon.documents import documents_of
 from daemon.messages import PROTO, Hello
 from daemon.records import ArchivedRow
+from daemon.telling import tell
 from daemon.uplink import memory
 from daemon.uplink.archive import DESCRIPTION, DOCUMENTS, KEYS, VERIFIER
 from daemon.uplink.memory import Memory, remembered
@@ -13,7 +14,6 @@ from daemon.uplink.opening import open_archive, verifier
 from daemon.uplink.shipping import Step, ship
 from daemon.uplink.sources import Sources
 from daemon.uplink.stores import Store
-from daemon.uplink.telling import tell
 
 SOCKET = "recorder.sock"
 FEW = (f"{KEYS}/", f"{DOCUMENTS}/", DESCRIPTION, VERIFIER)
@@ -86,7 +86,7 @@ class Archivist:
             self._seq += 1
             root = known.mark.root.hex()
             self._row = ArchivedRow(self._seq, known.target, known.size, known.images, root)
-        if self._row is not None and tell(self._recorder, self._hello, self._row):
+        if self._row is not None and tell(self._recorder, self._hello, [self._row]):
             stored, self._row = self._row, None
             if (stored.target, stored.size) == (known.target, known.size):
                 self._remember(remembered(known.target, known.mark, told=True))

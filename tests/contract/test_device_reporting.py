@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from uplink_world import DEVICE, LINE, NOBODYS, Fleet, Uplink, enrol, install, open_uplink
+from uplink_world import DEVICE, LINE, NOBODYS, Fleet, Uplink, enrol, install, one_pair, open_uplink
 from web_box import WebBox, answer, web_box
 
 from signing.certificates import read_authorities
@@ -23,12 +23,7 @@ FILE = f"/status/{DEVICE}.json"
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[Fleet, Pair]:
-    fleet = Fleet(tmp_path_factory.mktemp("fleet"))
-    pair = fleet.pair("1.0.0")
-    fleet.allow([pair])
-    fleet.roll_out(pair)
-    fleet.publish()
-    return fleet, pair
+    return one_pair(tmp_path_factory.mktemp("fleet"))
 
 
 @pytest.fixture

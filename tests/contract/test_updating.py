@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from uplink_world import Fleet, Uplink, enrol, open_uplink
+from uplink_world import Fleet, Uplink, enrol, one_pair, open_uplink
 from web_box import WebBox, answer, cut, dripping_headers, endless, web_box
 
 from daemon.store_requests import What
@@ -21,12 +21,7 @@ LACKING = Pair("6" * 64, "7" * 64)
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[Fleet, Pair]:
     """A fleet with one pair, permitted and rolled out to the line. Copied for tests that publish more."""
-    fleet = Fleet(tmp_path_factory.mktemp("fleet"))
-    pair = fleet.pair("1.0.0")
-    fleet.allow([pair])
-    fleet.roll_out(pair)
-    fleet.publish()
-    return fleet, pair
+    return one_pair(tmp_path_factory.mktemp("fleet"))
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from recorder_box import until
 from uplink_box import UplinkProcess, recording, signed_size, station_text
-from uplink_world import Fleet, enrol
+from uplink_world import Fleet, enrol, one_pair
 from web_box import WebBox, web_box
 
 from daemon.uplink.update_status import POLL_NOW, REQUESTS, read_update_status
@@ -28,12 +28,7 @@ ARCHIVE = '\n[archive]\nkind = "directory"\npath = "archive"\nevery_s = 0.2\n'
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[Fleet, Pair]:
-    fleet = Fleet(tmp_path_factory.mktemp("fleet"))
-    pair = fleet.pair("1.0.0")
-    fleet.allow([pair])
-    fleet.roll_out(pair)
-    fleet.publish()
-    return fleet, pair
+    return one_pair(tmp_path_factory.mktemp("fleet"))
 
 
 @pytest.fixture

@@ -106,6 +106,16 @@ class Fleet:
         self.builder.set_document(path, msgspec.json.encode(words), self.now)
 
 
+def one_pair(folder: Path) -> tuple[Fleet, Pair]:
+    """Return a fleet that has published one pair, permitted and rolled out to the line."""
+    fleet = Fleet(folder)
+    pair = fleet.pair("1.0.0")
+    fleet.allow([pair])
+    fleet.roll_out(pair)
+    fleet.publish()
+    return fleet, pair
+
+
 @dataclass(frozen=True, slots=True)
 class Uplink:
     """The state folder of a device, and its duty to update."""
