@@ -17,13 +17,14 @@ from daemon.uplink.directory import DirectoryStore
 from daemon.uplink.opening import open_archive
 from daemon.uplink.shipping import Step
 from daemon.uplink.stores import Store, StoreConflict, StoreError
+from provisioning.errors import CommandFailed
 from provisioning.places import CHECKOUT, in_checkout
 
 SCHEME = "s3://"
 INSTALLED_BACKUPS = Path("/var/backups/linewarden")
 
 
-class ArchiveFailed(Exception):
+class ArchiveFailed(CommandFailed):
     """Records could not be saved or restored; the text says what is wrong, where, and what to do."""
 
 

@@ -13,12 +13,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from provisioning.errors import CommandFailed
 from provisioning.supervisor import die_with_parent
 
 QUIT_S = 20.0
 
 
-class BoxError(Exception):
+class BoxError(CommandFailed):
     """The box ended or spoke nonsense; the text carries its last words."""
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from daemon.recipe import RecipeRefused, read_recipe
 from engines.errors import EngineError
+from provisioning.errors import CommandFailed
 from signing.approval import Approval
 from signing.errors import DocumentInvalid, SigningError
 from signing.keyring import load_trust
@@ -14,7 +15,7 @@ from signing.trust import Trust
 from signing.verify import VerifiedBundle, verify, verify_recipe
 
 
-class BundleRefused(Exception):
+class BundleRefused(CommandFailed):
     """The directory is not a bundle or recipe this device would load; the text is the one line to show."""
 
 

@@ -8,14 +8,25 @@ from typing import Any
 from rich.console import Console
 
 from daemon.store_requests import What
-from provisioning import bundle_view, bundles, lineacts, places
+from provisioning import bundle_view, bundles, cli_admission, lineacts, places
 from provisioning.requests import ask, find_slots
 from signing.index import Kind
 from signing.store import read_state
 
 
-def add(commands: "argparse._SubParsersAction[Any]", kind: Kind) -> None:
-    """Add the leaves that bundles and recipes have in common below `linewarden bundle` or `recipe`."""
+def add(commands: "argparse._SubParsersAction[Any]") -> None:
+    """Add `bundle` and `recipe` to the tree."""
+    bundle = commands.add_parser("bundle", help="what judges: install, activate, pin, compare")
+    _add_common(bundle.add_subparsers(required=True), Kind.BUNDLE)
+    recipe = commands.add_parser("recipe", help="what a product needs: install, activate, compare; does it fit here?")
+    leaves = recipe.add_subparsers(required=True)
+    _add_common(leaves, Kind.RECIPE)
+    cli_admission.add_to(
+        leaves.add_parser("admit", help="does the recipe fit this machine in time? with the arithmetic")
+    )
+
+
+def _add_common(commands: "argparse._SubParsersAction[Any]", kind: Kind) -> None:
     verify = commands.add_parser("verify", help="check signatures, files and graphs, load nothing")
     verify.add_argument("directory", type=Path, metavar="DIR", help="a bundle or a recipe")
     verify.add_argument("--trust", type=Path, metavar="DIR", help="trust store (default: the demo's)")

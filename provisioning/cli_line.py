@@ -1,4 +1,4 @@
-"""Leaves of `linewarden` with which a person deals with the line: why, alarms, clear, line; and admission."""
+"""Leaves of `linewarden` with which a person deals with the line: why, alarms, clear, line."""
 
 import argparse
 import os
@@ -8,9 +8,8 @@ from typing import Any
 from rich.console import Console
 
 from daemon.catalogue import LANGUAGES, Catalogue, catalogue, language_of
-from provisioning import admit, cli_bundle, cli_station, lineacts, places, why
+from provisioning import lineacts, places, why
 from provisioning.owners import ask_status
-from signing.index import Kind
 
 DONE, NOT_DONE = 0, 1
 ACTS = ("start", "stop", "reset", "hold", "complete", "abort")
@@ -26,15 +25,6 @@ def add(commands: "argparse._SubParsersAction[Any]") -> None:
     _add_alarms(commands.add_parser("alarms", help="list alarms; acknowledge or shelve one"))
     _add_clear(commands.add_parser("clear", help="line clearance: say what became of the units in the machine"))
     _add_line(commands.add_parser("line", help="start, stop, reset, hold, complete or abort the line; change its mode"))
-    recipe = commands.add_parser("recipe", help="what a product needs: install, activate, compare; does it fit here?")
-    leaves = recipe.add_subparsers(required=True)
-    cli_bundle.add(leaves, Kind.RECIPE)
-    _add_admission(leaves.add_parser("admit", help="does the recipe fit this machine in time? with the arithmetic"))
-    station = commands.add_parser("station", help="check the station document; replace a device").add_subparsers(
-        required=True
-    )
-    cli_station.add(station)
-    _add_admission(station.add_parser("check", help="check the station file and its recipe against each other"))
 
 
 def _add_alarms(parser: argparse.ArgumentParser) -> None:
@@ -65,14 +55,6 @@ def _add_line(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("act", choices=(*ACTS, *MODES), help="a command of PackML, or the mode to change to")
     lineacts.add_reason(parser)
     parser.set_defaults(run=_line)
-
-
-def _add_admission(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--station", type=Path, metavar="FILE", help="station file (default: the running device's)")
-    parser.add_argument("--recipe", type=Path, metavar="DIR", help="recipe (default: the station's)")
-    parser.add_argument("--trust", type=Path, metavar="DIR", help="trust store (default: the station's)")
-    parser.add_argument("--worst-ms", type=float, metavar="MS", help="measured worst case (default: the station's)")
-    parser.set_defaults(run=_admission)
 
 
 def _runtime(parser: argparse.ArgumentParser) -> None:
@@ -121,9 +103,3 @@ def _line(parsed: argparse.Namespace) -> int:
     runtime, console = places.find_runtime(parsed.runtime), Console()
     console.print(lineacts.act(runtime, kind, new, lineacts.why(parsed.reason, console)), highlight=False)
     return DONE
-
-
-def _admission(parsed: argparse.Namespace) -> int:
-    checked = admit.check(places.find_station(parsed.station), parsed.recipe, parsed.trust, parsed.worst_ms)
-    print(admit.text(checked))
-    return DONE if checked.fits else NOT_DONE

@@ -1,8 +1,9 @@
-"""The leaves of `linewarden` about the customer's PLC: `map` and `qualify sat`. The tree hangs them in (cli.py)."""
+"""The leaves of `linewarden` about the customer's PLC: `map` and `qualify sat`."""
 
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -16,8 +17,14 @@ FAILED = 1
 PLAIN_WIDTH = 160
 
 
-def add_map(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `linewarden map`."""
+def add(commands: "argparse._SubParsersAction[Any]") -> None:
+    """Add the leaves to the tree."""
+    _add_map(commands.add_parser("map", help="print or export the register map for the PLC"))
+    qualify = commands.add_parser("qualify", help="prove the line before it is used").add_subparsers(required=True)
+    _add_sat(qualify.add_parser("sat", help="play broken and foreign devices on the PLC, see what passes"))
+
+
+def _add_map(parser: argparse.ArgumentParser) -> None:
     formats = [kind.value for kind in regmap.Format]
     orders = [order.value for order in WordOrder]
     parser.add_argument("--format", choices=formats, default="table", help="table, or a file for that tool")
@@ -27,8 +34,7 @@ def add_map(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_map)
 
 
-def add_sat(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `linewarden qualify sat`."""
+def _add_sat(parser: argparse.ArgumentParser) -> None:
     names = ", ".join(Case)
     parser.add_argument("--station", type=Path, metavar="FILE", help="station file (default: this device's)")
     parser.add_argument("--case", action="append", default=[], metavar="NAME", help=f"play only these; names: {names}")

@@ -1,4 +1,4 @@
-"""Leaf of `linewarden station`: replace."""
+"""Leaves of `linewarden station`: check, replace."""
 
 import argparse
 import re
@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from provisioning import replace
+from provisioning import cli_admission, replace
 from provisioning.archives import Server, one_line, progress
 from provisioning.cli_backup import source_of
 from provisioning.cli_enroll import add_asking, add_papers, add_place, asked_for, confirm, device_of, perform
@@ -20,8 +20,11 @@ _ID = re.compile("[0-9a-f]{64}")
 
 
 def add(commands: "argparse._SubParsersAction[Any]") -> None:
-    """Add the leaf to `linewarden station`."""
-    parser = commands.add_parser("replace", help="let this new box take the place of a broken one")
+    """Add `station` to the tree."""
+    station = commands.add_parser("station", help="check the station document; replace a device")
+    leaves = station.add_subparsers(required=True)
+    cli_admission.add_to(leaves.add_parser("check", help="check the station file and its recipe against each other"))
+    parser = leaves.add_parser("replace", help="let this new box take the place of a broken one")
     parser.add_argument(
         "source",
         nargs="?",

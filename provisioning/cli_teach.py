@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -11,8 +12,9 @@ from provisioning.teach import Lesson
 MOST_UNITS = 40
 
 
-def add(parser: argparse.ArgumentParser) -> None:
-    """Give the parser its arguments."""
+def add(commands: "argparse._SubParsersAction[Any]") -> None:
+    """Add the leaf to the tree."""
+    parser = commands.add_parser("teach", help="measure the line with marked units, into the station file")
     lesson = Lesson()
     parser.add_argument("--vials", type=_vials, default=lesson.units, metavar="N", help="marked units (default 10)")
     parser.add_argument(

@@ -22,6 +22,7 @@ from daemon.config_updates import Updates
 from daemon.messages import Act
 from daemon.store_requests import wake
 from provisioning import founding
+from provisioning.errors import CommandFailed
 from provisioning.founding import ENROLLED, First, Ground
 from provisioning.restore import Person
 from signing import enrolled
@@ -51,7 +52,7 @@ MOST = 400
 NO_TOKEN = "bring the token of two people: --token-file FILE, or - for standard input"
 
 
-class EnrolFailed(Exception):
+class EnrolFailed(CommandFailed):
     """This device was not enrolled; the text says why and what to do."""
 
 

@@ -33,13 +33,14 @@ from daemon.uplink.archive import (
     line,
 )
 from daemon.uplink.sources import Sources
+from provisioning.errors import CommandFailed
 from signing.chain import ChainError, parse_note
 from signing.durable import sync_directory
 
 Step = Callable[[str, int, int], None]
 
 
-class ExportError(Exception):
+class ExportError(CommandFailed):
     """The records were not exported; the text says why and what to do. The target is as it was."""
 
 

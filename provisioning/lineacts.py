@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from daemon.messages import Act, Status
+from provisioning.errors import CommandFailed
 from provisioning.owners import ask_status, do
 
 ROLE = "operator"
@@ -18,7 +19,7 @@ LOOK_S = 0.05
 REMOVED, REJECTED = "removed", "rejected"
 
 
-class ActRefused(Exception):
+class ActRefused(CommandFailed):
     """The act was not done; the text says what to do first."""
 
 

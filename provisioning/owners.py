@@ -6,6 +6,7 @@ from pathlib import Path
 
 from daemon.messages import PROTO, Act, Answer, Ask, Hello, Latches, Report, Status
 from daemon.wire import Message, Peer, WireError, connect
+from provisioning.errors import CommandFailed
 
 ANSWER_S = 2.0
 
@@ -13,7 +14,7 @@ ANSWER_S = 2.0
 Kind = type[Status] | type[Report] | type[Answer] | type[Latches]
 
 
-class OwnerError(Exception):
+class OwnerError(CommandFailed):
     """An owner does not answer or refuses; the text says which, and what to do."""
 
 

@@ -4,6 +4,8 @@ import shutil
 import sys
 from pathlib import Path
 
+from provisioning.errors import CommandFailed
+
 CHECKOUT = Path(__file__).resolve().parent.parent
 INSTALLED_STATION = Path("/etc/linewarden/station.toml")
 INSTALLED_RUNTIME = Path("/run/linewarden")
@@ -12,7 +14,7 @@ STATE, LEDGER = "state", "ledger.sqlite"
 KEPT_RUNS = 6
 
 
-class PlaceError(Exception):
+class PlaceError(CommandFailed):
     """Something that should be there is not; the text names it and the command that makes it."""
 
 

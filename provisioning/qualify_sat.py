@@ -21,6 +21,7 @@ from rich.table import Table
 from daemon import config
 from daemon.acceptance import PLAYED, Case, Finished, Progress, Refused, Result, word
 from drivers.registers import load_map
+from provisioning.errors import CommandFailed
 from provisioning.supervisor import die_with_parent
 
 REPORT_FORMAT = 1
@@ -31,7 +32,7 @@ WARNING = (
 )
 
 
-class SatError(Exception):
+class SatError(CommandFailed):
     """The test did not run to its end; the text says what to do."""
 
 

@@ -8,6 +8,7 @@ import msgspec
 
 from daemon.config import configuration_digest
 from daemon.units import Channel, FrameKey, JudgedView, Outcome, Reason, UnitId, Verdict, ViewKey
+from provisioning.errors import CommandFailed
 from provisioning.trace import named
 
 _UNIT = """SELECT epoch, lane, number, batch, configuration, outcome, verdict, reason, channel, defect, source, bundle,
@@ -24,7 +25,7 @@ SLICE = 256
 _scores = msgspec.json.Decoder(dict[str, float])
 
 
-class ReplayRefused(Exception):
+class ReplayRefused(CommandFailed):
     """There is nothing to replay, or not with these documents; the text says what to do."""
 
 

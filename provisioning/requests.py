@@ -31,6 +31,7 @@ from daemon.store_requests import (
 from daemon.uplink.update_status import POLL_NOW, read_update_status
 from daemon.uplink.update_status import REQUESTS as UPLINK
 from provisioning import places
+from provisioning.errors import CommandFailed
 from provisioning.lineacts import person
 from signing.verify import MAX_BUNDLE_BYTES
 
@@ -40,7 +41,7 @@ ROLE = "technician"
 LARGEST_CARRIED, COPIES = MAX_BUNDLE_BYTES + (64 << 20), 2
 
 
-class RequestFailed(Exception):
+class RequestFailed(CommandFailed):
     """The act was refused, or nobody answered; the text says which and what to do."""
 
 

@@ -25,6 +25,7 @@ from drivers.sim.faults import FaultName, Order
 from provisioning import places, simswap, unitfile
 from provisioning.attendant import Attendant
 from provisioning.boxlink import Box
+from provisioning.errors import CommandFailed
 from provisioning.faultplan import label
 from provisioning.faultplay import FaultPlayer
 from provisioning.owners import Owner
@@ -48,7 +49,7 @@ POOL_NAME = "pool"
 MOST_RESTARTS = 20
 
 
-class SimError(Exception):
+class SimError(CommandFailed):
     """The simulation cannot go on; one line that says what is wrong and what to do."""
 
 

@@ -11,12 +11,13 @@ from statistics import fmean
 from daemon.config import Station
 from daemon.messages import Latched, Latches
 from drivers.registers import signed_delta
+from provisioning.errors import CommandFailed
 
 FEWEST = 3
 GATE, CHUTE, PASS = "gate", "chute eye", "pass eye"
 
 
-class TeachError(Exception):
+class TeachError(CommandFailed):
     """Nothing was taught; the text says what to do."""
 
 

@@ -14,6 +14,7 @@ import msgspec
 from daemon.records import Kept
 from daemon.units import Outcome, UnitId
 from provisioning import ledger_search
+from provisioning.errors import CommandFailed
 from provisioning.ledger_search import Window
 from provisioning.timeline import SECOND_NS, Moment, in_order, rows_of, surroundings
 
@@ -43,7 +44,7 @@ _scores = msgspec.json.Decoder(dict[str, float])
 _permitted = msgspec.json.Decoder(list[dict[str, Any]])
 
 
-class UnknownToLedger(Exception):
+class UnknownToLedger(CommandFailed):
     """The ledger holds nothing of what was asked for; the text says what it does hold."""
 
 

@@ -9,11 +9,13 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from provisioning.errors import CommandFailed
+
 SPAN_NS = {"us": 1_000, "ms": 1_000_000, "s": 1_000_000_000, "min": 60_000_000_000}
 RESTARTS = {"always": True, "on-failure": True, "no": False}
 
 
-class UnitFileError(Exception):
+class UnitFileError(CommandFailed):
     """A unit file cannot be read; the text names the file, the directive and the value."""
 
 

@@ -6,10 +6,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
+from provisioning.errors import CommandFailed
 from signing.durable import sync_directory
 
 
-class NotWritten(Exception):
+class NotWritten(CommandFailed):
     """A file could not be written; the text names it and says why. What was there before is untouched."""
 
 

@@ -2,6 +2,8 @@
 
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -168,3 +170,20 @@ def test_admission_prints_the_arithmetic_and_says_whether_it_fits(
     assert "NO  worst case 130.0 ms; the recipe allows 120.0 ms" in capsys.readouterr().out
     code, line = _fails(capsys, "recipe", "admit", "--station", station, "--recipe", str(tmp_path))
     assert (code, bool(line)) == (cli.FAILED, True)
+
+
+@pytest.mark.parametrize(("module", "words"), cli.COMMANDS.items())
+def test_a_module_adds_the_words_that_the_table_says(module: str, words: tuple[str, ...]) -> None:
+    every = cli.tree().format_help()
+    for word in words:
+        alone = cli.tree(word).format_help()
+        assert f"\n    {word} " in alone and f"\n    {word} " in every
+    assert [line.split()[0] for line in alone.splitlines() if line.startswith("    ") and line[4] != " "] == [*words]
+
+
+@pytest.mark.parametrize("word", ["status", "why", "batch", "trace", "map"])
+def test_who_asks_loads_no_engine_no_update_client_and_no_bucket(word: str) -> None:
+    heavy = "{'boto3', 'cv2', 'numpy', 'onnx', 'onnxruntime', 'tuf'}"
+    asked = f"import sys; from provisioning import cli; cli.tree({word!r}); print(*({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
