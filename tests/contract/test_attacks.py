@@ -28,6 +28,8 @@ def _case(section: Section[Any], attack: Attack[Any]) -> Any:
     return pytest.param(section, attack, id=f"{section.title}: {attack.name}")
 
 
+@pytest.mark.clause("21 CFR 11.10(a)", "21 CFR 11.10(g)", "21 CFR 11.30", "21 CFR 11.70", "21 CFR 11.300")
+@pytest.mark.clause("21 CFR 211.68(b)", "IEC 62443-4-2 CR 1.2", "IEC 62443-4-2 CR 3.1", "IEC 62443-4-2 CR 3.4")
 @pytest.mark.parametrize(("section", "attack"), [_case(*one) for one in every_attack()])
 def test_an_attack_is_refused(grounds: Grounds, section: Section[Any], attack: Attack[Any]) -> None:
     outcome = grounds.outcome(section, attack)

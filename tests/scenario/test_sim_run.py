@@ -19,7 +19,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from drivers.sim.faults import FaultName
-from provisioning import places, simstation
+from provisioning import cli, places, simstation
 from provisioning.faultplan import EXPECTED
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,15 +29,22 @@ SIM = (sys.executable, "-m", "provisioning.cli", "sim", "--headless")
 
 F = FaultName
 ROUNDS = {
-    "edges": (F.EDGE_LOST, F.EDGE_EXTRA, F.EDGE_LATE, F.BUSY_TRIGGER, F.DOUBLE_TRIGGER),
-    "frames": (F.FRAME_LOST, F.FRAME_DUP, F.FRAME_REORDER, F.INCOMPLETE_FRAME, F.STALE_BUFFER),
-    "cameras": (F.CAMERA_LOSS, F.CAMERA_RESTART, F.KILL_CAMERA, F.HANG_CAMERA),
-    "vision": (F.KILL_VISION, F.HANG_VISION, F.LATE_VERDICT, F.WRONG_DIGEST),
-    "recorder": (F.RECORDER_FULL, F.KILL_RECORDER, F.HANG_RECORDER),
-    "plc": (F.PLC_LINK_DOWN, F.PLC_RESTART, F.RESTART_SAME_NUMBERS),
-    "line": (F.KILL_LINE, F.HANG_LINE, F.POWER_OFF),
-    "inputs": (F.GUARD_OPEN, F.LIGHT_OUT),
+    "edges and frames": (
+        20,
+        (
+            *(F.EDGE_LOST, F.EDGE_EXTRA, F.EDGE_LATE, F.BUSY_TRIGGER, F.DOUBLE_TRIGGER),
+            *(F.FRAME_LOST, F.FRAME_DUP, F.FRAME_REORDER, F.INCOMPLETE_FRAME, F.STALE_BUFFER),
+        ),
+    ),
+    "cameras": (50, (F.CAMERA_LOSS, F.CAMERA_RESTART, F.KILL_CAMERA, F.HANG_CAMERA)),
+    "vision": (50, (F.KILL_VISION, F.HANG_VISION, F.LATE_VERDICT, F.WRONG_DIGEST)),
+    "recorder and plc": (
+        50,
+        (F.RECORDER_FULL, F.KILL_RECORDER, F.HANG_RECORDER, F.PLC_LINK_DOWN, F.PLC_RESTART, F.RESTART_SAME_NUMBERS),
+    ),
+    "line and inputs": (50, (F.KILL_LINE, F.HANG_LINE, F.POWER_OFF, F.GUARD_OPEN, F.LIGHT_OUT)),
 }
+"""Faults of one run, and the vials between two of them: time for the one before to be over, and to be in step again."""
 CAMPAIGN_ONLY = {F.AIR_LOW, F.BIN_FULL, F.REJECT_INHIBITED, F.CHUTE_BLIND}
 """As `inputs`, or leaving the batch open: `make campaign` plays them."""
 
@@ -107,17 +114,16 @@ def test_a_signed_swap_inside_the_batch_costs_no_unit(tmp_path: Path) -> None:
 
 
 def test_the_rounds_play_every_fault() -> None:
-    played = sorted(fault for faults in ROUNDS.values() for fault in faults)
+    played = sorted(fault for _, faults in ROUNDS.values() for fault in faults)
     assert played == sorted(set(FaultName) - CAMPAIGN_ONLY)
 
 
 @pytest.mark.clause("Annex 11 §16", "21 CFR 211.192")
 @pytest.mark.parametrize("name", ROUNDS)
 def test_under_faults_the_batch_closes_and_nothing_escapes(name: str, tmp_path: Path) -> None:
-    """One fault every 50 vials: time for the one before to be over, and for the line to be in step again."""
-    faults = ROUNDS[name]
-    orders = [word for n, fault in enumerate(faults) for word in ("--fault", f"{fault}@{15 + 50 * n}")]
-    done = _sim(tmp_path / "run", "--units", str(45 + 50 * len(faults)), "--rate", "1000", *orders)
+    between, faults = ROUNDS[name]
+    orders = [word for n, fault in enumerate(faults) for word in ("--fault", f"{fault}@{15 + between * n}")]
+    done = _sim(tmp_path / "run", "--units", str(45 + between * len(faults)), "--rate", "1000", *orders)
     report = _assert_clean(tmp_path / "run", done)
     assert [fault["name"] for fault in report["faults"]] == list(faults)
     for fault in report["faults"]:
@@ -127,7 +133,9 @@ def test_under_faults_the_batch_closes_and_nothing_escapes(name: str, tmp_path: 
 
 @pytest.mark.clause("21 CFR 11.10(a)", "IEC 62443-4-2 CR 3.4")
 @pytest.mark.parametrize("document", ["bundle", "recipe"])
-def test_a_flipped_byte_in_any_file_ends_the_run_before_it_begins(document: str, tmp_path: Path) -> None:
+def test_a_flipped_byte_in_any_file_ends_the_run_before_it_begins(
+    document: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     original = getattr(simstation.demo_documents(), document)
     for number, path in enumerate(sorted(path for path in original.rglob("*") if path.is_file())):
         copy = tmp_path / f"{document}-{number}"
@@ -136,10 +144,13 @@ def test_a_flipped_byte_in_any_file_ends_the_run_before_it_begins(document: str,
         content = bytearray(damaged.read_bytes())
         content[len(content) // 2] ^= 1
         damaged.write_bytes(content)
-        done = _sim(tmp_path / f"run-{number}", "--units", "10", f"--{document}", str(copy))
-        assert done.returncode == 1, path
-        assert len(done.stderr.splitlines()) == 1, done.stderr
-        assert not (tmp_path / f"run-{number}").exists()
+        orders = ("--units", "10", f"--{document}", str(copy))
+        assert cli.main(("sim", "--headless", "--keep", str(tmp_path / "run"), *orders)) == 1, path
+        said = capsys.readouterr()
+        assert (said.out, len(said.err.splitlines())) == ("", 1), said
+        assert not (tmp_path / "run").exists()
+    done = _sim(tmp_path / "run", *orders)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", said.err)
 
 
 def _await(condition: Callable[[], bool]) -> None:
