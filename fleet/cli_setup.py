@@ -5,13 +5,24 @@ import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, unquote_to_bytes
 
 import msgspec
 
 from fleet.errors import NotDone
 from fleet.folder import FLEET_DOCUMENT, Fleet, Folder, Member, Pins, journal_of, open_key
-from fleet.founding import FILE_URI, ONLINE, PeopleFile, found, keyholder, member, opened, read_people, trust_of
+from fleet.founding import (
+    FILE_URI,
+    ONLINE,
+    PeopleFile,
+    absolute,
+    found,
+    keyholder,
+    member,
+    opened,
+    read_people,
+    trust_of,
+)
+from fleet.people import token_address
 from fleet.steps import add_asking, add_fleet, add_json, perform, show
 from fleet.token_keys import make_token_key
 from signing.durable import write_durably
@@ -113,17 +124,16 @@ def _key_new(parsed: argparse.Namespace) -> int:
     kind, _, rest = parsed.key.partition(":")
     if kind == "file" and rest:
         return _new_file(parsed, Path(rest))
-    parts = dict(part.partition("=")[::2] for part in rest.split(";"))
-    label, number = unquote(parts.get("token", "")), unquote_to_bytes(parts.get("id", ""))
-    if kind != "pkcs11" or not label or not number or parsed.module is None:
+    if kind != "pkcs11" or parsed.module is None:
         raise NotDone("write file:PATH, or pkcs11:token=LABEL;id=%02 and --module FILE")
+    label, number, name = token_address(parsed.key, rest)
+    raw = number.to_bytes((number.bit_length() + 7) // 8, "big")
 
     def do() -> dict[str, Any]:
-        name = unquote(parts.get("object", label))
-        make_token_key(parsed.module, label, number, name, Pins(parsed.pin).of(label))
+        make_token_key(parsed.module, label, raw, name or label, Pins(parsed.pin).of(label))
         return _shown(parsed.key, str(parsed.module), Pins(parsed.pin))
 
-    return perform(parsed, journal_of(parsed.fleet), [f"make a key with id {number.hex()} inside token '{label}'"], do)
+    return perform(parsed, journal_of(parsed.fleet), [f"make a key with id {raw.hex()} inside token '{label}'"], do)
 
 
 def _new_file(parsed: argparse.Namespace, path: Path) -> int:
@@ -175,7 +185,7 @@ def _rotate(parsed: argparse.Namespace) -> int:
     folder = Folder(parsed.fleet)
     fleet = folder.read()
     old = fleet.person(parsed.person)
-    (new,) = _opened(parsed, old, fleet)
+    new = _opened(parsed, old, fleet)
     people = tuple(new if person is old else person for person in fleet.people)
     after = msgspec.structs.replace(fleet, people=people)
     files = new.key.startswith(FILE_URI)
@@ -201,15 +211,12 @@ def _rotate(parsed: argparse.Namespace) -> int:
     return perform(parsed, folder.path, changes, do, new.key_id)
 
 
-def _opened(parsed: argparse.Namespace, old: Member, fleet: Fleet) -> tuple[Member, ...]:
+def _opened(parsed: argparse.Namespace, old: Member, fleet: Fleet) -> Member:
     name = parsed.to or old.name
     key = open_key(parsed.key, fleet.module, name, Pins(parsed.pin))
-    uri = parsed.key
-    if uri.startswith(FILE_URI):
-        uri = FILE_URI + str(Path(uri.removeprefix(FILE_URI)).resolve())
     if key.key_id in {person.key_id for person in fleet.people}:
         raise NotDone(f"{parsed.key}: is {old.name}'s or another person's key already; make a new one with key new")
-    return (msgspec.structs.replace(old, name=name, key=uri, public=key.public_pem.decode()),)
+    return msgspec.structs.replace(old, name=name, key=absolute(parsed.key), public=key.public_pem.decode())
 
 
 def _now() -> datetime:

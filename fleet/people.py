@@ -29,6 +29,8 @@ MODULE_VARIABLE = "PYKCS11LIB"
 LARGEST_PIN = 256
 
 AskPin = Callable[[], str]
+# What of a token's address is read. Anything else may be a PIN and is not even shown.
+ADDRESS = frozenset({"token", "object", "id"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +167,7 @@ def _file_signer(path: Path) -> Signer:
 
 
 def _token_signatory(uri: str, rest: str, module: Path | None, ask_pin: AskPin) -> Signatory:
-    label, number = _token_address(uri, rest)
+    label, number, _ = token_address(uri, rest)
     if module is None or not module.is_file():
         raise KeyUnusable(f"{uri}: the token's PKCS#11 library {module or ''} is not there; name it")
     os.environ[MODULE_VARIABLE] = str(module)
@@ -186,15 +188,23 @@ def _token_signatory(uri: str, rest: str, module: Path | None, ask_pin: AskPin) 
         _refuse(uri, error)
 
 
-def _token_address(uri: str, rest: str) -> tuple[str, int]:
-    """Return token label and key number of an RFC 7512 address."""
-    parts = dict(part.partition("=")[::2] for part in rest.split(";"))
-    if "?" in rest or parts.keys() - {"token", "object", "id"}:
-        raise KeyUnusable(f"{uri.partition('?')[0]}: only token=, object= and id= are read; leave the rest out")
+def token_address(uri: str, rest: str) -> tuple[str, int, str]:
+    """Return token label, key number and key label ("" where none is named) of an RFC 7512 address.
+
+    Args:
+        rest: what follows pkcs11: in `uri`.
+
+    Raises:
+        KeyUnusable: it says more than these, or does not name one key.
+    """
+    parts = dict(part.partition("=")[::2] for part in rest.partition("?")[0].split(";"))
+    if "?" in rest or parts.keys() - ADDRESS:
+        shown = ";".join(f"{name}={value}" for name, value in parts.items() if name in ADDRESS)
+        raise KeyUnusable(f"pkcs11:{shown}: only token=, object= and id= are read; leave the rest out")
     number = unquote_to_bytes(parts.get("id", ""))
     if not parts.get("token") or not number or number[0] == 0:
         raise KeyUnusable(f"{uri}: token= and id= must name one key; write pkcs11:token=LABEL;id=%02")
-    return unquote(parts["token"]), int.from_bytes(number, "big")
+    return unquote(parts["token"]), int.from_bytes(number, "big"), unquote(parts.get("object", ""))
 
 
 def _refuse(where: str, error: Exception) -> NoReturn:

@@ -10,9 +10,12 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP384R1, generate_pri
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from daemon.recipe import read_recipe
+from fleet import cli, cli_setup
 from fleet.building import DEVELOPERS, build_bundle, build_recipe, make_development_keys
 from fleet.errors import KeyUnusable, NotSigned
-from fleet.people import open_signer, pin_from
+from fleet.folder import FLEET_DOCUMENT
+from fleet.journal import FILE as JOURNAL
+from fleet.people import open_signer, pin_from, token_address
 from fleet.sbom import installed_sbom
 from fleet.signatures import Words, sign_directory
 from signing.durable import write_durably
@@ -156,6 +159,48 @@ def test_unusable_key_files_say_so(tmp_path: Path) -> None:
         assert shown in str(caught.value)
         assert "\n" not in str(caught.value)
         assert "1234" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("token=qa;id=%02?pin-value=1234", "only token=, object= and id= are read"),
+        ("token=qa;id=%00%02", "token= and id= must name one key"),
+        ("token=qa;id=%02;slot=1", "only token=, object= and id= are read"),
+        ("token=qa;pin-value=1234;id=%02", "only token=, object= and id= are read"),
+        ("token=qa;object=key", "token= and id= must name one key"),
+        ("id=%02", "token= and id= must name one key"),
+    ],
+)
+def test_no_key_is_made_at_an_address_that_cannot_be_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], address: str, shown: str
+) -> None:
+    made: list[object] = []
+    monkeypatch.setattr(cli_setup, "make_token_key", lambda *given: made.append(given))
+    (tmp_path / FLEET_DOCUMENT).touch()
+    words = ["key", "new", f"pkcs11:{address}", "--module", str(tmp_path / "module"), "--yes", "--fleet", str(tmp_path)]
+    assert cli.main(words) == cli.FAILED
+    out, err = capsys.readouterr()
+    assert (made, out, err.count("\n"), (tmp_path / JOURNAL).exists()) == ([], "", 1, False)
+    assert shown in err
+    assert "1234" not in err
+
+
+def test_an_address_of_a_token_is_read_as_it_is_written() -> None:
+    rest = "token=qa%20one;object=Anna%27s;id=%02%00"
+    assert token_address(f"pkcs11:{rest}", rest) == ("qa one", 0x0200, "Anna's")
+    assert token_address("pkcs11:token=qa;id=%02", "token=qa;id=%02") == ("qa", 2, "")
+
+
+@pytest.mark.parametrize(("address", "raw", "name"), [("id=%02%00", b"\2\0", "qa"), ("object=a;id=%7f", b"\x7f", "a")])
+def test_a_key_is_made_with_the_id_that_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str, raw: bytes, name: str
+) -> None:
+    made: list[object] = []
+    monkeypatch.setattr(cli_setup, "make_token_key", lambda *given: made.extend(given[1:4]))
+    monkeypatch.setattr(cli_setup, "_shown", lambda *_given: {})
+    words = ["key", "new", f"pkcs11:token=qa;{address}", "--module", str(tmp_path), "--yes", "--fleet", str(tmp_path)]
+    assert (cli.main(words), made) == (0, ["qa", raw, name])
 
 
 def test_keys_of_other_kinds_are_refused(tmp_path: Path) -> None:
