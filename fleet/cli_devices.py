@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -162,16 +163,12 @@ def _authority(folder: Folder) -> SmallAuthority:
 
 
 def _ca_serve(parsed: argparse.Namespace) -> int:
-    authority = _authority(Folder(parsed.fleet))
-    try:
-        server = AuthorityServer(authority, parsed.host, parsed.port)
+    with (
+        closing(_authority(Folder(parsed.fleet))) as authority,
+        AuthorityServer(authority, parsed.host, parsed.port) as server,
+    ):
         print(server.url, flush=True)
-        try:
-            server.serve_forever()
-        finally:
-            server.server_close()
-    finally:
-        authority.close()
+        server.serve_forever()
     return 0
 
 
@@ -180,11 +177,8 @@ def _ca_issue(parsed: argparse.Namespace) -> int:
     request, token = parsed.request.read_bytes(), parsed.token.read_bytes()
 
     def do() -> dict[str, Any]:
-        authority = _authority(folder)
-        try:
+        with closing(_authority(folder)) as authority:
             made = authority.enrol(request, token)
-        finally:
-            authority.close()
         write_durably(parsed.out, made.public_bytes(Encoding.PEM))
         return {"certificate": str(parsed.out)}
 
@@ -192,12 +186,9 @@ def _ca_issue(parsed: argparse.Namespace) -> int:
 
 
 def _ca_list(parsed: argparse.Namespace) -> int:
-    authority = _authority(Folder(parsed.fleet))
-    try:
+    with closing(_authority(Folder(parsed.fleet))) as authority:
         found = {issued.device_id: issued for issued in authority.books.identities()}
         gone = {entry.device_id: entry for entry in authority.books.revoked()}
-    finally:
-        authority.close()
     if parsed.json:
         devices = [{"id": name, "device": one.device, "line": one.line} for name, one in found.items()]
         show(parsed, {"devices": [{**one, "revoked": one["id"] in gone} for one in devices]})

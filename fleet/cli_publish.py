@@ -1,12 +1,13 @@
 """Leaves of `linewarden-fleet` that change what devices may read: publish, export-usb, revoke, show."""
 
 import argparse
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from fleet import publishing, staged
-from fleet.authority import open_authority
+from fleet.authority import CERTIFICATE, open_authority
 from fleet.cli_setup import KEY_HELP, add_pins
 from fleet.errors import NotDone
 from fleet.folder import Fleet, Folder, Pins
@@ -162,13 +163,10 @@ def _whole(what: What, name: str) -> str:
 
 
 def _tell_authority(folder: Folder, device: DeviceId, entry: Revocation) -> None:
-    if not (folder.authority / "authority.pem").exists():
+    if not (folder.authority / CERTIFICATE).exists():
         return
-    authority = open_authority(folder.authority, folder.trust)
-    try:
+    with closing(open_authority(folder.authority, folder.trust)) as authority:
         authority.revoke(device, entry.reason, entry.by)
-    finally:
-        authority.close()
 
 
 def _show(parsed: argparse.Namespace) -> int:

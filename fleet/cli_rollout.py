@@ -13,7 +13,7 @@ from fleet.rollout import Progress
 from fleet.staged import rollout_text
 from fleet.steps import add_asking, add_fleet, perform, show, why
 from signing.index import Kind
-from signing.permission import ROLLOUT_PATH, Activation, Pair, Rollout, allowlist_path
+from signing.permission import ROLLOUT_PATH, Activation, Pair, Rollout, allowlist_path, line_of
 from signing.utc import utc_text
 
 
@@ -105,7 +105,7 @@ def _new(parsed: argparse.Namespace) -> int:
 
 
 def _of(documents: dict[str, Any]) -> str:
-    return ", ".join(path.removeprefix("allowlists/").removesuffix(".json") for path in documents)
+    return ", ".join(line_of(path) for path in documents)
 
 
 def _set(parsed: argparse.Namespace) -> int:

@@ -172,10 +172,7 @@ class Folder:
 
     def digests(self, kind: Kind) -> list[str]:
         """Return the digests of the bundles or recipes in the repository, staged or published."""
-        head = kind.target("").removesuffix(".json")
-        return [
-            path.removeprefix(head).removesuffix(".json") for path in self.builder.documents() if path.startswith(head)
-        ]
+        return self._named(kind.target("").removesuffix(".json"))
 
     def digest(self, kind: Kind, short: str) -> str:
         """Return the digest of a bundle or recipe in the repository that begins like this.

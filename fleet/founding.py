@@ -67,7 +67,7 @@ def opened(people: Sequence[Member], module: str, pins: Pins) -> tuple[Member, .
     """
     found: list[Member] = []
     for person in people:
-        key = _absolute(person.key)
+        key = absolute(person.key)
         public = open_key(key, module, person.name, pins).public_pem.decode()
         if public in {other.public for other in found}:
             raise NotDone(f"{person.name}: this key is another person's already; each person has a key of their own")
@@ -75,7 +75,8 @@ def opened(people: Sequence[Member], module: str, pins: Pins) -> tuple[Member, .
     return with_duties(tuple(found))
 
 
-def _absolute(key: str) -> str:
+def absolute(key: str) -> str:
+    """Return the address of a key such that it holds in any folder."""
     return FILE_URI + str(Path(key.removeprefix(FILE_URI)).resolve()) if key.startswith(FILE_URI) else key
 
 

@@ -33,6 +33,7 @@ from fleet.repository_plan import (
     bins_of,
     first_delegations,
     first_root,
+    location,
     name_of,
     replace_key,
     role_of,
@@ -40,6 +41,7 @@ from fleet.repository_plan import (
 )
 from signing.floor import Versions
 from signing.index import Index, IndexInvalid, Kind, read_index
+from signing.permission import REVOKED_PATH
 
 Draft = Metadata[Root] | Metadata[Targets]
 
@@ -117,8 +119,14 @@ class RepositoryBuilder:
     def read_document(self, path: str) -> bytes | None:
         """Return a document as it is, or will be once its draft is published; None where there is none."""
         file = self._role(self.role_for(path)).signed.targets.get(path)
-        if file is None:
-            return None
+        return self.read_target(file) if file else None
+
+    def read_target(self, file: TargetFile) -> bytes:
+        """Return the bytes of a target that a role or its draft lists.
+
+        Raises:
+            RepositoryUnusable: they are not there.
+        """
         where = self.public / _location(file)
         with told(where):
             return where.read_bytes()
@@ -174,7 +182,7 @@ class RepositoryBuilder:
     def revoke(self, kind: Kind, digest: str, revoked: bytes, now: datetime) -> None:
         """Stage the removal of a bundle or recipe together with the new `allowlists/revoked.json` that says why."""
         self.remove(kind.target(digest), now)
-        self.set_document("allowlists/revoked.json", revoked, now)
+        self.set_document(REVOKED_PATH, revoked, now)
 
     def renew(self, role: str, now: datetime) -> None:
         """Stage a role unchanged but for its expiry."""
@@ -354,8 +362,7 @@ class RepositoryBuilder:
 
 
 def _location(file: TargetFile) -> str:
-    folder, slash, name = file.path.rpartition("/")
-    return f"targets/{folder}{slash}{file.hashes['sha256']}.{name}"
+    return location(file.path, file.hashes["sha256"])
 
 
 def _add(files: Mapping[str, TargetFile], targets: Targets) -> None:

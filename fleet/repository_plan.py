@@ -11,6 +11,7 @@ from tuf.api.exceptions import DownloadError, RepositoryError
 from tuf.api.metadata import DelegatedRole, Delegations, Root, SuccinctRoles, Targets
 
 from fleet.errors import FleetError, NotDone
+from signing.permission import TRUST_PATH
 
 NAME_FIELD = "x-linewarden-name"
 TOP: Final = "targets"
@@ -133,12 +134,18 @@ def role_of(path: str) -> str:
     Raises:
         NotDone: no role signs such a path.
     """
-    if path == "trust.json":
+    if path == TRUST_PATH:
         return TOP
     folder, _, name = path.partition("/")
     if folder in DELEGATED and name and "/" not in name:
         return folder
     raise NotDone(f"{path}: no role signs this path; it begins with one of {', '.join(DELEGATED)}")
+
+
+def location(path: str, sha256: str) -> str:
+    """Return where below `public/` the bytes of a target path lie; `sha256` (hex) is that of the bytes."""
+    folder, slash, name = path.rpartition("/")
+    return f"targets/{folder}{slash}{sha256}.{name}"
 
 
 def replace_key(keys: dict[str, Key], role_ids: Iterable[list[str]], old: str, new: Keyholder) -> int:

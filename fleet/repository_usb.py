@@ -14,15 +14,15 @@ from tuf.api.metadata import MetaFile, Root
 from fleet.errors import NotDone
 from fleet.repository import RepositoryBuilder
 from fleet.repository_online import Online, check_online, next_snapshot, next_version, timestamp_bytes
-from fleet.repository_plan import BUNDLES, DELEGATED, TOP, told
+from fleet.repository_plan import BUNDLES, DELEGATED, TOP, location, told
 from signing.durable import sync_directory
 from signing.fetchers import CHUNK_BYTES, make_folder, write_under
 from signing.floor import Versions
 from signing.index import Kind, read_index
 from signing.intake import held
-from signing.permission import REVOKED_PATH, ROLLOUT_PATH, allowlist_path, read_allowlist
+from signing.permission import REVOKED_PATH, ROLLOUT_PATH, TRUST_PATH, allowlist_path, read_allowlist
 
-_ALWAYS = ("trust.json", REVOKED_PATH, ROLLOUT_PATH)
+_ALWAYS = (TRUST_PATH, REVOKED_PATH, ROLLOUT_PATH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,14 +111,13 @@ def _copy_metadata(public: Path, stick: Path, root: Root, snapshot: MetaFile, ro
 
 def _copy_document(public: Path, stick: Path, path: str, sha256: str) -> int:
     """Copy a document and, of an index, its blobs; return the bytes of the blobs."""
-    folder, slash, name = path.rpartition("/")
-    location = f"targets/{folder}{slash}{sha256}.{name}"
-    raw = (public / location).read_bytes()
-    write_under(stick, location, raw)
+    where = location(path, sha256)
+    raw = (public / where).read_bytes()
+    write_under(stick, where, raw)
     kinds = [kind for kind in Kind if path.startswith(f"{kind}s/")]
     if not kinds:
         return 0
-    blobs = read_index(raw, kinds[0], name.removesuffix(".json")).blobs()
+    blobs = read_index(raw, kinds[0], path.rpartition("/")[2].removesuffix(".json")).blobs()
     for digest, size in blobs.items():
         if not held(stick / "blobs", digest, size):
             _copy_blob(public / "blobs" / digest, stick / "blobs")

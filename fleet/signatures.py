@@ -18,13 +18,13 @@ from securesystemslib.signer import Signer
 
 from fleet.errors import KeyUnusable, NotSigned
 from signing.approval import APPROVAL, ApprovalPredicate
-from signing.dsse import BUNDLE_TYPE, MODEL_SIGNATURE, STATEMENT_TYPE
+from signing.dsse import BUNDLE_TYPE, MODEL_SIGNATURE
 from signing.durable import sync_directory, write_durably
 from signing.errors import SigningError
 from signing.manifest import BUNDLE_DOCUMENT, RECIPE_DOCUMENT, SIGNATURES, read_bundle_manifest
 from signing.order import MAX_ORDER_BYTES, SWAP_ORDER, SwapPredicate
 from signing.sealed import MAX_DOCUMENT_BYTES, hold_file, open_directory, read_file, require_entries
-from signing.statement import envelope
+from signing.statement import envelope, statement
 from signing.trust import Role, key_id_of
 from signing.utc import utc_text
 
@@ -73,7 +73,7 @@ def approval(document: tuple[str, str], role: Role, signer: Signer, words: Words
         KeyUnusable: the key does not sign.
     """
     said = ApprovalPredicate(role, words.printed_name, words.meaning, utc_text(now), words.reason)
-    return _plain(_statement(dict([document]), APPROVAL, _checked(said)), signer)
+    return _plain(statement(dict([document]), APPROVAL, _checked(said), order=None), signer)
 
 
 def model_signature(name: str, resources: Mapping[str, str], signer: Signer) -> bytes:
@@ -93,7 +93,7 @@ def model_signature(name: str, resources: Mapping[str, str], signer: Signer) -> 
         },
         "resources": [{"name": file, "algorithm": "sha256", "digest": digest} for file, digest in listed],
     }
-    signed = envelope(_statement({name: total}, MODEL_SIGNATURE, predicate), "", _der(signer))
+    signed = envelope(statement({name: total}, MODEL_SIGNATURE, predicate, order=None), "", _der(signer))
     return msgspec.json.encode(
         {
             "mediaType": BUNDLE_TYPE,
@@ -112,7 +112,7 @@ def sign_swap_order(batch: str, documents: tuple[str, str], signer: Signer, word
     """
     order = _checked(SwapPredicate(batch, words.printed_name, words.reason, utc_text(now)))
     subjects = dict(zip((BUNDLE_DOCUMENT, RECIPE_DOCUMENT), documents, strict=True))
-    raw = _plain(_statement(subjects, SWAP_ORDER, order), signer)
+    raw = _plain(statement(subjects, SWAP_ORDER, order, order=None), signer)
     if len(raw) > MAX_ORDER_BYTES:
         raise NotSigned(
             f"the swap order has {len(raw)} bytes, at most {MAX_ORDER_BYTES} are read; give a shorter reason"
@@ -142,16 +142,6 @@ def _contents(directory: Path) -> tuple[str, dict[str, str]]:
 
 def _plain(payload: bytes, signer: Signer) -> bytes:
     return msgspec.json.encode(envelope(payload, _key_id(signer), _der(signer)))
-
-
-def _statement(subjects: Mapping[str, str], predicate_type: str, predicate: object) -> bytes:
-    content = {
-        "_type": STATEMENT_TYPE,
-        "subject": [{"name": name, "digest": {"sha256": digest}} for name, digest in subjects.items()],
-        "predicateType": predicate_type,
-        "predicate": predicate,
-    }
-    return msgspec.json.encode(content)
 
 
 def _der(signer: Signer) -> Callable[[bytes], bytes]:

@@ -2,8 +2,6 @@
 
 from collections.abc import Iterator
 
-from tuf.api.metadata import TargetFile
-
 from fleet.errors import NotDone
 from fleet.folder import Folder
 from fleet.repository_plan import role_of
@@ -18,6 +16,7 @@ from signing.permission import (
     RevokedList,
     Rollout,
     RolloutList,
+    line_of,
     read_allowlist,
     read_revoked,
     read_rollouts,
@@ -32,6 +31,7 @@ def changes(folder: Folder) -> list[str]:
 
     Raises:
         NotDone: a draft lacks a revocation that is published.
+        RepositoryUnusable: a document that differs is not there.
     """
     files, found = folder.builder.files, []
     for role in files.draft_names():
@@ -43,18 +43,12 @@ def changes(folder: Folder) -> list[str]:
         after = draft.signed.targets if draft else {}
         differing = [path for path in sorted(before.keys() | after.keys()) if before.get(path) != after.get(path)]
         for path in differing:
-            old, new = (_bytes(folder, each.get(path)) for each in (before, after))
+            lying = [each.get(path) for each in (before, after)]
+            old, new = (folder.builder.read_target(file) if file else None for file in lying)
             found += list(_told(path, old, new))
         if not differing:
             found.append(f"renew {role}: same documents, new date or people")
     return found
-
-
-def _bytes(folder: Folder, file: TargetFile | None) -> bytes | None:
-    if file is None:
-        return None
-    above, slash, name = file.path.rpartition("/")
-    return (folder.builder.public / f"targets/{above}{slash}{file.hashes['sha256']}.{name}").read_bytes()
 
 
 def _told(path: str, old: bytes | None, new: bytes | None) -> Iterator[str]:
@@ -67,7 +61,7 @@ def _told(path: str, old: bytes | None, new: bytes | None) -> Iterator[str]:
     elif path == ROLLOUT_PATH:
         yield from _rollouts(read_rollouts(old) if old else RolloutList(1), read_rollouts(new))
     elif role_of(path) == "allowlists":
-        line = path.removeprefix("allowlists/").removesuffix(".json")
+        line = line_of(path)
         empty = AllowList(1, line, (), ())
         yield from _allowlist(read_allowlist(old, line) if old else empty, read_allowlist(new, line))
     else:

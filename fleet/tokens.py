@@ -58,7 +58,7 @@ def sign_token(claims: TokenClaims, signatories: Mapping[Role, Signatory]) -> by
     Raises:
         KeyUnusable: a key does not sign.
     """
-    payload = statement(claims.station, claims.nonce_sha256, TOKEN, msgspec.to_builtins(claims))
+    payload = statement({claims.station: claims.nonce_sha256}, TOKEN, msgspec.to_builtins(claims))
     return token_file(_signed(payload, signatories[Role.QA]), _signed(payload, signatories[Role.RELEASE]))
 
 

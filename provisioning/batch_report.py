@@ -17,6 +17,7 @@ from daemon import config, ledger_file
 from daemon.recorder import reading
 from daemon.recorder.batch import BatchFacts, BatchRecord, BatchState, Rules, units_in, why_open
 from daemon.recorder.report import build_report, quantile, utc_text
+from daemon.store_requests import STORE
 from daemon.units import Outcome
 from drivers.registers import load_map
 from provisioning import batch_trail
@@ -25,6 +26,9 @@ from provisioning.recorded_recipe import RecordedRecipe
 from provisioning.shares import batch_named, batches
 from provisioning.timeline import rows_of
 from provisioning.trace import PASSED, UnknownToLedger
+from signing.index import Kind
+from signing.manifest import RECIPE_DOCUMENT
+from signing.store import place_of
 
 VERSION = 1
 SHARES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99_9": 0.999, "p99_99": 0.9999}
@@ -206,8 +210,8 @@ def _rejects(facts: BatchFacts, rows: Rows) -> dict[str, dict[str, int]]:
 
 def _recipe(batch: Mapping[str, Any], state: Path) -> RecordedRecipe | None:
     """Return the recipe of the batch where it lies beside the state and has the pinned digest, else None."""
-    stored = state / "store" / "recipes" / batch["recipe"] / "recipe.json"
-    for path in (state / "documents" / batch["recipe"], stored, state.parent / "recipe" / "recipe.json"):
+    stored = place_of(state / STORE, Kind.RECIPE, batch["recipe"]) / RECIPE_DOCUMENT
+    for path in (state / "documents" / batch["recipe"], stored, state.parent / "recipe" / RECIPE_DOCUMENT):
         try:
             raw = path.read_bytes()
             if hashlib.sha256(raw).hexdigest() == batch["recipe"]:

@@ -17,6 +17,8 @@ from provisioning import evidence_check, places
 from provisioning.places import PlaceError
 from provisioning.replay import Likeness, Replayer, load_pinned, summary
 from provisioning.replay_rows import Pins, scope_of, units_of
+from signing.index import Kind
+from signing.store import place_of
 
 IDENTICAL, DIFFERENT = 0, 1
 SHOWN = 20
@@ -87,20 +89,20 @@ def _verify(parsed: argparse.Namespace) -> int:
 
 
 def _plan(parsed: argparse.Namespace, state: Path, pins: Pins) -> Plan:
-    """Load what a sub-lot was judged with: what is named, else the station's own pair, else what the store has."""
+    """Load what a sub-lot was judged with: what is named, else what the store has, else the station's own pair."""
     path = parsed.station or places.station_of(state)
     if path is None:
         raise PlaceError(f"no station file beside {state}: name that of batch {pins.batch} with --station")
     station = config.load(path)
     named = folders_of(path, station)
-    bundle = parsed.bundle or _stored(state, "bundles", pins.bundle) or named.bundle
-    recipe = parsed.recipe or _stored(state, "recipes", pins.recipe) or named.recipe
+    bundle = parsed.bundle or _stored(state, Kind.BUNDLE, pins.bundle) or named.bundle
+    recipe = parsed.recipe or _stored(state, Kind.RECIPE, pins.recipe) or named.recipe
     return load_pinned(path, station, Folders(bundle, recipe, parsed.trust or named.trust), pins)
 
 
-def _stored(state: Path, kind: str, digest: str) -> Path | None:
+def _stored(state: Path, kind: Kind, digest: str) -> Path | None:
     """Return where the device's store has a document, None if it has not."""
-    path = state / STORE / kind / digest
+    path = place_of(state / STORE, kind, digest)
     return path if path.is_dir() else None
 
 

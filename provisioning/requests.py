@@ -33,7 +33,7 @@ from daemon.uplink.update_status import REQUESTS as UPLINK
 from provisioning import places
 from provisioning.errors import CommandFailed
 from provisioning.lineacts import person
-from signing.verify import MAX_BUNDLE_BYTES
+from signing.manifest import MAX_BUNDLE_BYTES
 
 ANSWER_S, POLL_S, LOOK_S = 180.0, 30.0, 0.05
 ROLE = "technician"

@@ -17,18 +17,19 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from daemon.messages import Act
 from daemon.store_requests import STORE
 from provisioning.places import PlaceError
-from signing.dsse import STATEMENT_TYPE
 from signing.errors import SigningError
+from signing.index import Kind
 from signing.keyring import load_trust
 from signing.manifest import BUNDLE_DOCUMENT, RECIPE_DOCUMENT
 from signing.order import SWAP_ORDER, SwapPredicate
-from signing.statement import envelope
+from signing.statement import envelope, statement
+from signing.store import GENERATIONS, STAGED, place_of
 from signing.trust import key_id_of
 from signing.utc import utc_text
 
 KEY = Path("private") / "qa.pem"
 REASON = "linewarden sim --swap-bundle"
-STAGED, GENERATION = "staged", "2"
+GENERATION = "2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +62,15 @@ def planned(text: str, units: int) -> Swap:
 def stage(swap: Swap, trust: Path, state: Path) -> None:
     """Put the pair where vision finds what is staged, as the device's store has it."""
     store = state / STORE
-    generation = store / "generations" / GENERATION
+    generation = store / GENERATIONS / GENERATION
     generation.mkdir(parents=True)
-    for name, target in (("bundle", swap.bundle), ("recipe", swap.recipe), ("trust", trust.resolve())):
+    for name, target in ((Kind.BUNDLE, swap.bundle), (Kind.RECIPE, swap.recipe), ("trust", trust.resolve())):
         (generation / name).symlink_to(target)
     bundle, recipe = digests(swap)
-    for kind, digest, target in (("bundles", bundle, swap.bundle), ("recipes", recipe, swap.recipe)):
-        (store / kind).mkdir(exist_ok=True)
-        (store / kind / digest).symlink_to(target)
+    for kind, digest, target in ((Kind.BUNDLE, bundle, swap.bundle), (Kind.RECIPE, recipe, swap.recipe)):
+        place = place_of(store, kind, digest)
+        place.parent.mkdir(exist_ok=True)
+        place.symlink_to(target)
     (store / STAGED).symlink_to(generation.relative_to(store))
 
 
@@ -93,14 +95,8 @@ def ordered(batch: str, pair: tuple[str, str], trust: Path, actor: str) -> Act:
     if person is None:
         raise PlaceError(f"{trust / KEY}: nobody's key in the trust store beside it: run `make setup`")
     said = SwapPredicate(batch, person.name, REASON, utc_text(datetime.now(UTC)))
-    names = zip((BUNDLE_DOCUMENT, RECIPE_DOCUMENT), pair, strict=True)
-    statement = {
-        "_type": STATEMENT_TYPE,
-        "subject": [{"name": name, "digest": {"sha256": digest}} for name, digest in names],
-        "predicateType": SWAP_ORDER,
-        "predicate": said,
-    }
-    payload = msgspec.json.encode(statement, order="deterministic")
+    subjects = dict(zip((BUNDLE_DOCUMENT, RECIPE_DOCUMENT), pair, strict=True))
+    payload = statement(subjects, SWAP_ORDER, said)
     order = envelope(payload, person.key_id, lambda message: key.sign(message, ECDSA(SHA256())))
     return Act("swap", actor, "operator", REASON, "", " ".join(pair), msgspec.json.encode(order).decode())
 

@@ -2,22 +2,32 @@
 
 import base64
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from signing.dsse import PAYLOAD_TYPE, STATEMENT_TYPE, pae
 
 
-def statement(name: str, sha256: str, predicate_type: str, predicate: Mapping[str, Any]) -> bytes:
-    """Return the payload that says `predicate` about the subject `name` of digest `sha256` (hex)."""
+def statement(
+    subjects: Mapping[str, str],
+    predicate_type: str,
+    predicate: object,
+    *,
+    order: Literal["deterministic"] | None = "deterministic",
+) -> bytes:
+    """Return the payload that says `predicate` about the subjects, sha256 (hex) by name in their order.
+
+    Args:
+        order: of the keys: sorted, or None: as they were put in, where earlier signatures promise the same bytes.
+    """
     content = {
         "_type": STATEMENT_TYPE,
-        "subject": [{"name": name, "digest": {"sha256": sha256}}],
+        "subject": [{"name": name, "digest": {"sha256": sha256}} for name, sha256 in subjects.items()],
         "predicateType": predicate_type,
         "predicate": predicate,
     }
-    return msgspec.json.encode(content, order="deterministic")
+    return msgspec.json.encode(content, order=order)
 
 
 def envelope(payload: bytes, key_id: str, sign: Callable[[bytes], bytes]) -> dict[str, Any]:

@@ -65,9 +65,8 @@ def sign(identity: Identity, certificate: DeviceCertificate, status: Mapping[str
     """
     subject = certificate.subject
     digest = hashlib.sha256(msgspec.json.encode(status, order="deterministic")).hexdigest()
-    payload = statement(
-        subject.device, digest, STATUS, {"certificate": certificate.pem.decode(), "status": dict(status)}
-    )
+    said = {"certificate": certificate.pem.decode(), "status": dict(status)}
+    payload = statement({subject.device: digest}, STATUS, said)
     return msgspec.json.encode(envelope(payload, device_id(identity.public_der), identity.sign))
 
 

@@ -18,6 +18,7 @@ from signing.errors import DigestMismatch, DirectoryRefused, DocumentInvalid, Si
 from signing.graph import check_graph
 from signing.manifest import (
     BUNDLE_DOCUMENT,
+    MAX_BUNDLE_BYTES,
     RECIPE_DOCUMENT,
     SIGNATURES,
     BundleManifest,
@@ -36,7 +37,6 @@ from signing.sealed import (
 )
 from signing.trust import Person, Role, Trust, require_two_people
 
-MAX_BUNDLE_BYTES = 2 << 30
 MAX_SIGNATURE_BYTES = 512 * 1024
 MAX_APPROVAL_BYTES = 16 * 1024
 MAX_SBOM_BYTES = 16 << 20

@@ -181,7 +181,7 @@ def test_a_module_adds_the_words_that_the_table_says(module: str, words: tuple[s
     assert [line.split()[0] for line in alone.splitlines() if line.startswith("    ") and line[4] != " "] == [*words]
 
 
-@pytest.mark.parametrize("word", ["status", "why", "batch", "trace", "map"])
+@pytest.mark.parametrize("word", ["status", "why", "batch", "trace", "map", "update"])
 def test_who_asks_loads_no_engine_no_update_client_and_no_bucket(word: str) -> None:
     heavy = "{'boto3', 'cv2', 'numpy', 'onnx', 'onnxruntime', 'tuf'}"
     asked = f"import sys; from provisioning import cli; cli.tree({word!r}); print(*({heavy} & set(sys.modules)))"
