@@ -12,13 +12,14 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey, generate_private_key
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hawkbit_box import PYTHON, free_port
 
 from fleet import issuing
 from signing.certificates import Subject, Usage
 from signing.identity import device_id
+from signing.key_file import private_pem
 
 SERVE = """
 import sys, uvicorn
@@ -146,14 +147,10 @@ def tls_files(folder: Path) -> tuple[Path, ssl.SSLContext]:
     subject = Subject("device", "line", device_id(public))
     shown = issuing.certificate(issuer, subject, public, Usage.CLIENT, timedelta(days=1))
     own = issuing.server(issuer, "127.0.0.1", server.public_key())
-    (folder / KEY).write_bytes(_pem(server))
+    (folder / KEY).write_bytes(private_pem(server))
     (folder / CERTIFICATE).write_bytes(own.public_bytes(Encoding.PEM))
     (folder / AUTHORITY).write_bytes(issuer.certificate.public_bytes(Encoding.PEM))
-    (folder / CLIENT).write_bytes(_pem(client) + shown.public_bytes(Encoding.PEM))
+    (folder / CLIENT).write_bytes(private_pem(client) + shown.public_bytes(Encoding.PEM))
     context = ssl.create_default_context(cafile=folder / AUTHORITY)
     context.load_cert_chain(folder / CLIENT)
     return folder, context
-
-
-def _pem(key: EllipticCurvePrivateKey) -> bytes:
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

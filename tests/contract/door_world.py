@@ -18,10 +18,11 @@ from daemon.recorder.wall import WallClock
 from daemon.revocations import Revoked
 from signing.identity import Identity, open_identity
 from signing.keyring import STORE_DOCUMENT
-from signing.store import found_store
+from signing.store import REVOKED, found_store
 from tests.contract.attack import Attempt
 from tests.contract.enrolment_world import STATION, Site, request_of
 from tests.contract.recorder_box import LOADED, act
+from tests.contract.recorder_box import STATION as STATION_FILE
 from tests.contract.swap_orders import OTHER
 from tests.unit import store_world
 from tests.vectors import bundle_1
@@ -76,9 +77,7 @@ class Counter:
     def made(cls, folder: Path) -> "Counter":
         made = cls(folder)
         bundle_1.make_trust(folder / "trust", bundle_1.KEYS)
-        words = {"production": "false", "simulated": "true", "key": "development", "more": ""}
-        text = store_world.STATION.format(**words).replace("store/active/trust", "trust")
-        (folder / "station.toml").write_text(text)
+        (folder / "station.toml").write_text(STATION_FILE.format(simulated="true"))
         made.does(act("batch-open", "B-1"))
         return made
 
@@ -117,4 +116,4 @@ class Counter:
         store = self.folder / "store"
         found_store(store, (self.folder / "trust" / STORE_DOCUMENT).read_bytes())
         listed = tuple(Revoked(what, name, "misses fibres", "QA", "2026-11-23T00:00:00Z") for what, name in entries)
-        (store / revocations.FILE).write_bytes(revocations.encode(listed))
+        (store / REVOKED).write_bytes(revocations.encode(listed))

@@ -4,15 +4,13 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from securesystemslib.signer import CryptoSigner
-
 from fleet.repository import RepositoryBuilder
-from fleet.repository_plan import DELEGATED, Keyholder, Plan
 from provisioning import cli, enroll
 from provisioning.enroll import Way
 from provisioning.restore import Person
 from tests.contract.enrolment_world import LINE, STATION, Site
 from tests.contract.recorder_box import STATION as STATION_FILE
+from tests.contract.update_world import Keys, sign_all
 
 UPDATES = """
 [updates]
@@ -28,23 +26,17 @@ class Fleet(Site):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        signers = [CryptoSigner.generate_ecdsa() for _ in range(5)]
-        self._online = CryptoSigner.generate_ecdsa()
-        holders = [Keyholder(f"Person {n}", signer.public_key) for n, signer in enumerate(signers)]
-        people = dict.fromkeys(DELEGATED, holders[3:])
-        plan = Plan(holders[:3], holders[3:], people, Keyholder("online", self._online.public_key))
-        now = datetime.now(UTC)
+        self._keys, now = Keys(), datetime.now(UTC)
         self.repository = RepositoryBuilder(folder / "fleet")
-        self.repository.init(plan, now)
+        self.repository.init(self._keys.plan(), now)
         self.repository.set_document("trust.json", self.trust_file.read_bytes(), now)
-        for signer in signers:
-            self.repository.sign(signer)
-        self.repository.publish(self._online, now)
+        sign_all(self.repository, self._keys)
+        self.repository.publish(self._keys.online, now)
         self.root = folder / "first-root.json"
         self.root.write_bytes(self.repository.root_bytes())
 
     def republish(self) -> None:
-        self.repository.resign(self._online, datetime.now(UTC))
+        self.repository.resign(self._keys.online, datetime.now(UTC))
 
 
 class Box:

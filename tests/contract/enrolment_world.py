@@ -7,8 +7,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from fleet import issuing
 from fleet.authority import CERTIFICATE, SmallAuthority, found_authority, open_authority
 from fleet.authority_server import AuthorityServer, serving
 from fleet.building import make_development_keys
@@ -17,6 +19,7 @@ from fleet.tokens import Wanted, make_token
 from signing.certificates import DeviceCertificate, Subject, Usage, name_of, read_authorities, read_certificate
 from signing.est import Authority, server_tls
 from signing.identity import Identity, certificate_request, device_id
+from signing.key_file import private_pem
 from signing.keyring import STORE_DOCUMENT, load_trust
 from signing.trust import Role, Trust
 
@@ -77,3 +80,15 @@ def request_of(identity: Identity, station: str = STATION, line: str = LINE) -> 
 def enrolled(site: Site, authority: Authority, identity: Identity) -> DeviceCertificate:
     issued = authority.enrol(request_of(identity), site.token())
     return read_certificate(issued.public_bytes(Encoding.DER), Usage.IDENTITY, site.anchors, "answer")
+
+
+def server_context(site: Site, authority: SmallAuthority, folder: Path) -> ssl.SSLContext:
+    """Return the context of a server that the authority certified and that wants certificates of it."""
+    key = generate_private_key(SECP256R1())
+    own = issuing.server(authority.issuer(), "127.0.0.1", key.public_key())
+    path = folder / "server.pem"
+    path.write_bytes(private_pem(key) + own.public_bytes(Encoding.PEM))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=site.anchor)
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_cert_chain(path)
+    return context

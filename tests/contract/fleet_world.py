@@ -1,7 +1,9 @@
 """A fleet of three people with PEM keys, driven by its command line in this process, and a device that reads it."""
 
+import copy
 import io
 import json
+import shutil
 from collections.abc import Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -75,6 +77,13 @@ class World:
             self.key(name)
             words += ["--person", f"{name},{duty},{self.uri(name)}"]
         done("init", self.fleet, *words, "--yes")
+
+    def copy(self, folder: Path) -> "World":
+        """Return the same fleet in another folder; keys and sources stay where they are."""
+        copied = copy.copy(self)
+        copied.fleet = folder
+        shutil.copytree(self.fleet, folder)
+        return copied
 
     def uri(self, name: str) -> str:
         return f"file:{self.folder / name.split(maxsplit=1)[0].lower()}.pem"

@@ -13,20 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
-from cryptography.hazmat.primitives.serialization import Encoding
 from tuf.api.exceptions import DownloadError
 
-from fleet import issuing
 from fleet.authority import REVOCATIONS
 from signing.certificates import CertificateRefused
 from signing.est import EnrolmentRefused, ExchangeFailed, place_of, server_tls
 from signing.fetchers import TIMESTAMP
 from signing.http_fetcher import HttpFetcher
 from signing.identity import Identity, open_identity
-from signing.key_file import private_pem
 from signing.short_lived import PAUSE_S, Credentials, client_tls, new_client_key
-from tests.contract.enrolment_world import Site, enrolled
+from tests.contract.enrolment_world import Site, enrolled, server_context
 from tests.contract.software_tpm import needs_tpm, software_tpm
 
 DAY_S = 24 * 3600.0
@@ -76,17 +72,10 @@ def _repository(site: Site, folder: Path) -> Iterator[Strict]:
     """Serve a folder to devices that show a certificate which holds and is not revoked."""
     (folder / "metadata").mkdir(parents=True, exist_ok=True)
     (folder / TIMESTAMP).write_bytes(b"{}")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.verify_mode = ssl.CERT_REQUIRED
-    context.verify_flags |= ssl.VerifyFlags.VERIFY_CRL_CHECK_LEAF
-    context.load_verify_locations(site.anchor)
-    context.load_verify_locations(site.folder / REVOCATIONS)
-    key = generate_private_key(SECP256R1())
     with site.open() as authority:
-        own = issuing.server(authority.issuer(), "127.0.0.1", key.public_key())
-    pem = folder.parent / "server.pem"
-    pem.write_bytes(private_pem(key) + own.public_bytes(Encoding.PEM))
-    context.load_cert_chain(pem)
+        context = server_context(site, authority, folder.parent)
+    context.verify_flags |= ssl.VerifyFlags.VERIFY_CRL_CHECK_LEAF
+    context.load_verify_locations(site.folder / REVOCATIONS)
     with Strict(folder, context) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()

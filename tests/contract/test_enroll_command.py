@@ -2,7 +2,6 @@
 
 import json
 import os
-import random
 import shutil
 import subprocess
 import sys
@@ -124,10 +123,10 @@ def _development_key(box: Box) -> list[bytes]:
 
 
 def test_a_power_cut_at_any_point_is_mended_by_the_same_command(
-    fleet: Fleet, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fleet: Fleet, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     """The power goes at the n-th fsync or rename: at every third of them, another third each time."""
-    number, cut = random.SystemRandom().randrange(STRIDE), True
+    number, cut = seed % STRIDE, True
     while cut:
         print("cut at", number)
         box = Box(tmp_path / str(number), fleet, "", device=f"cut-{number}")
@@ -250,11 +249,10 @@ def test_what_is_wrong_is_one_line_and_the_device_is_not_enrolled(
     wrong: str, said: str, fleet: Fleet, url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     box = Box(tmp_path / "box", fleet, "", device="wrong")
-    token, junk = fleet.token("wrong"), tmp_path / "junk"
+    token, junk = fleet.token("other" if wrong == "token of another station" else "wrong"), tmp_path / "junk"
+    nonce = claims_of(token).nonce
     junk.write_bytes(b"{}")
-    if wrong == "token of another station":
-        token = fleet.token("other")
-    elif wrong == "broken token":
+    if wrong == "broken token":
         token = token[:200]
     more = {
         "no token": ("--token-file", ""),
@@ -274,7 +272,7 @@ def test_what_is_wrong_is_one_line_and_the_device_is_not_enrolled(
         assert box.enroll(url, token, *more) == 1
     line = _one_line(capsys)
     assert said in line
-    assert claims_of(fleet.token("wrong")).nonce not in line
+    assert nonce not in line
     with pytest.raises(NotEnrolled):
         read_enrolled(box.state / "identity")
 

@@ -22,10 +22,7 @@ def founded(tmp_path_factory: pytest.TempPathFactory) -> tuple[World, Pair, Pair
 @pytest.fixture
 def world(founded: tuple[World, Pair, Pair], tmp_path: Path) -> World:
     """A copy of it to be changed: keys and sources stay where they are."""
-    copied = World.__new__(World)
-    copied.folder, copied.fleet = founded[0].folder, tmp_path / "fleet"
-    shutil.copytree(founded[0].fleet, copied.fleet)
-    return copied
+    return founded[0].copy(tmp_path / "fleet")
 
 
 @pytest.fixture

@@ -7,15 +7,10 @@ import sys
 import zipfile
 from pathlib import Path
 
-import pytest
+from tests.contract.software_token import MODULE, init_token, needs_softhsm
 
 ROOT = Path(__file__).resolve().parents[2]
 LAUNCHER = ROOT / "scripts" / "linewarden-fleet"
-MODULES = ("/usr/lib/softhsm/libsofthsm2.so", "/usr/lib64/softhsm/libsofthsm2.so")
-MODULE = next((Path(name) for name in MODULES if Path(name).exists()), None)
-needs_softhsm = pytest.mark.skipif(
-    MODULE is None or shutil.which("softhsm2-util") is None, reason="needs softhsm2 (apt-get install softhsm2)"
-)
 
 
 def test_publishers_have_a_wheel_of_their_own(tmp_path: Path) -> None:
@@ -44,11 +39,7 @@ def _run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
 
 @needs_softhsm
 def test_a_key_is_made_inside_a_token_and_a_wrong_pin_is_one_line(tmp_path: Path) -> None:
-    (tmp_path / "tokens").mkdir()
-    (tmp_path / "softhsm2.conf").write_text(f"directories.tokendir = {tmp_path / 'tokens'}\n")
-    token = {"SOFTHSM2_CONF": str(tmp_path / "softhsm2.conf")}
-    made = ["softhsm2-util", "--init-token", "--free", "--label", "anna", "--so-pin", "8642", "--pin", "2468"]
-    subprocess.run(made, env={**os.environ, **token}, check=True, capture_output=True)
+    token = {"SOFTHSM2_CONF": str(init_token(tmp_path, "anna", "2468"))}
     (tmp_path / "pin").write_text("2468\n")
     (tmp_path / "wrong").write_text("1111\n")
     words = ["key", "new", "pkcs11:token=anna;id=%01", "--module", str(MODULE), "--yes", "--fleet", str(tmp_path)]

@@ -13,12 +13,12 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from fleet.errors import NotDone
 from fleet.people import ssl_key
 from fleet.repository_plan import Keyholder
+from tests.contract.software_token import MODULE, init_token, needs_softhsm
 from tests.contract.update_world import NOW, World, build_world
 
-MODULES = [Path(folder, "softhsm/libsofthsm2.so") for folder in ("/usr/lib", "/usr/lib/x86_64-linux-gnu", "/usr/lib64")]
-MODULE = next((module for module in MODULES if module.exists()), None)
-MISSING = [name for name in ("softhsm2-util", "pkcs11-tool") if shutil.which(name) is None]
-needs_softhsm = pytest.mark.skipif(bool(MISSING) or MODULE is None, reason="needs softhsm2 and opensc")
+needs_pkcs11_tool = pytest.mark.skipif(
+    shutil.which("pkcs11-tool") is None, reason="needs pkcs11-tool (apt-get install opensc)"
+)
 PIN = "1234"
 # A process of its own: the library of a token reads its configuration once in a process's life.
 SIGN = """
@@ -42,11 +42,7 @@ print(signer.public_key.keyid, signer.public_key.keyval["public"], sep="\\n")
 @pytest.fixture
 def token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """Make a token with one key; return the key's address."""
-    (tmp_path / "tokens").mkdir()
-    (tmp_path / "softhsm2.conf").write_text(f"directories.tokendir = {tmp_path}/tokens\n")
-    monkeypatch.setenv("SOFTHSM2_CONF", str(tmp_path / "softhsm2.conf"))
-    init = ["softhsm2-util", "--init-token", "--free", "--label", "anna", "--pin", PIN, "--so-pin", "5678"]
-    subprocess.run(init, check=True, capture_output=True)
+    monkeypatch.setenv("SOFTHSM2_CONF", str(init_token(tmp_path, "anna", PIN)))
     tool = ["pkcs11-tool", "--module", str(MODULE), "--token-label", "anna", "--login", "--pin", PIN]
     subprocess.run(
         [*tool, "--keypairgen", "--key-type", "EC:prime256v1", "--id", "02"], check=True, capture_output=True
@@ -74,6 +70,7 @@ def _with_token(world: World, token: str) -> World:
 
 
 @needs_softhsm
+@needs_pkcs11_tool
 def test_a_role_is_signed_by_a_token(token: str, tmp_path: Path) -> None:
     world = _with_token(build_world(tmp_path / "world"), token)
     with pytest.raises(NotDone, match="needs 1 more of Anna Berg"):
@@ -85,6 +82,7 @@ def test_a_role_is_signed_by_a_token(token: str, tmp_path: Path) -> None:
 
 
 @needs_softhsm
+@needs_pkcs11_tool
 def test_a_wrong_pin_is_one_line_and_signs_nothing(token: str, tmp_path: Path) -> None:
     world = _with_token(build_world(tmp_path / "world"), token)
     signed = _run(SIGN, str(world.builder.folder), str(MODULE), token, pin="9999")

@@ -29,7 +29,7 @@ from daemon import revocations
 from daemon.messages import Act, AlarmRow, Answer, Arm, Loaded, Staged
 from daemon.records import AuditRow
 from daemon.revocations import Revoked
-from signing.store import found_store
+from signing.store import REVOKED, found_store
 from signing.trust import Role, key_id_of
 from tests.contract.swap_orders import OTHER, QA, RELEASE, order, swap
 from tests.vectors import bundle_1
@@ -97,7 +97,7 @@ def ask(box: RecorderProcess, asked: Act) -> Answer:
 def revoke(box: RecorderProcess, *entries: Revoked) -> None:
     folder = box.ledger.parent
     found_store(folder / "store", (folder / "trust" / "trust.json").read_bytes())
-    (folder / "store" / revocations.FILE).write_bytes(revocations.encode(entries))
+    (folder / "store" / REVOKED).write_bytes(revocations.encode(entries))
 
 
 @pytest.mark.clause("21 CFR 211.188", "21 CFR 11.50", "21 CFR 11.70", "Annex 11 §10")

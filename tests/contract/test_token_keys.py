@@ -17,9 +17,10 @@ from signing.keyring import load_trust, read_trust
 from signing.sealed import open_directory
 from signing.trust import Role
 from signing.verify import verify
+from tests.contract.software_token import MODULE, init_token, needs_softhsm
 from tests.vectors import bundle_1
 
-PLACES = ("/usr/lib/softhsm/libsofthsm2.so", "/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so")
+pytestmark = needs_softhsm
 PIN = "1234"
 
 
@@ -32,23 +33,17 @@ class Token:
     folder: Path
 
 
-def _run(*command: str) -> None:
-    subprocess.run(command, check=True, capture_output=True, timeout=60)
-
-
 @pytest.fixture(scope="module")
 def token(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Token]:
-    module = next(Path(place) for place in PLACES if Path(place).exists())
+    assert MODULE is not None
     folder = tmp_path_factory.mktemp("token")
-    (folder / "tokens").mkdir()
-    (folder / "softhsm2.conf").write_text(f"directories.tokendir = {folder / 'tokens'}\nlog.level = ERROR\n")
     (folder / "pin").write_text(f"{PIN}\n")
     before = os.environ.get("SOFTHSM2_CONF")
-    os.environ["SOFTHSM2_CONF"] = str(folder / "softhsm2.conf")
-    _run("softhsm2-util", "--init-token", "--free", "--label", "qa", "--pin", PIN, "--so-pin", "5678")
+    os.environ["SOFTHSM2_CONF"] = str(init_token(folder, "qa", PIN))
     # Made in a process of its own: the library is initialised once in a process, and must find the token then.
-    _run(sys.executable, "-c", MAKE_KEYS, str(module))
-    yield Token(module, folder / "pin", folder)
+    make = [sys.executable, "-c", MAKE_KEYS, str(MODULE)]
+    subprocess.run(make, check=True, capture_output=True, timeout=60)
+    yield Token(MODULE, folder / "pin", folder)
     os.environ.pop("SOFTHSM2_CONF") if before is None else os.environ.update(SOFTHSM2_CONF=before)
 
 

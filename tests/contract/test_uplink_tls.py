@@ -1,35 +1,17 @@
 """Uplink and https servers that want a device's certificate, which it gets with its identity."""
 
-import ssl
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
-from cryptography.hazmat.primitives.serialization import Encoding
 from uplink_world import DEVICE, LINE, Fleet, Uplink, open_uplink, write_enrolment
 from web_box import WebBox, web_box
 
-from fleet import issuing
-from fleet.authority import SmallAuthority
 from fleet.authority_server import AuthorityServer, serving
 from signing.est import Authority
 from signing.identity import device_id, open_identity
-from signing.key_file import private_pem
-from tests.contract.enrolment_world import Site, enrolled
-
-
-def server_context(site: Site, authority: SmallAuthority, folder: Path) -> ssl.SSLContext:
-    """Return the context of a server that the authority certified and that wants certificates of it."""
-    key = generate_private_key(SECP256R1())
-    own = issuing.server(authority.issuer(), "127.0.0.1", key.public_key())
-    path = folder / "server.pem"
-    path.write_bytes(private_pem(key) + own.public_bytes(Encoding.PEM))
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=site.anchor)
-    context.verify_mode = ssl.CERT_REQUIRED
-    context.load_cert_chain(path)
-    return context
+from tests.contract.enrolment_world import Site, enrolled, server_context
 
 
 @pytest.fixture

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
-from test_slots_updates import Stick
 from uplink_world import Uplink, enrol, open_uplink
 from web_box import WebBox, web_box
 
 from daemon import revocations
 from signing.index import Kind
 from signing.store import read_state
+from tests.contract.stick_world import Stick
 from tests.unit.store_world import in_memory
 
 

@@ -35,39 +35,9 @@ from daemon.store_requests import (
 )
 from engines.golden import check_golden
 from signing.store import found_store
+from tests.contract.recorder_box import STATION
 from tests.unit.ledger_rows import NOW
 from tests.vectors.bundle_1 import KEYS, make_bundle, make_recipe, make_trust
-
-STATION = """
-name = "box"
-identity = 1
-plc_identity = 2
-production = {production}
-simulated = {simulated}
-mode = "automatic"
-[wiring]
-kind = "modbus-client"
-[geometry]
-counts_per_mm = 10.0
-gate_mm = 600.0
-chute_eye_mm = 650.0
-pass_eye_mm = 660.0
-[[cameras]]
-name = "side"
-serial = "S1"
-producer = "simline.cti"
-station = 0
-position_mm = 200.0
-width = 1280
-height = 1024
-[vision]
-bundle = "store/active/bundle"
-recipe = "store/active/recipe"
-trust = "store/active/trust"
-[recorder]
-key = "{key}"
-{more}
-"""
 
 
 @contextmanager
@@ -105,9 +75,10 @@ class Device:
         make_trust(folder / "trust", KEYS, development=not production)
         found_store(self.store, (folder / "trust" / "trust.json").read_bytes())
         self.station = folder / "station.toml"
-        kinds = {"production": "true", "simulated": "false", "key": "tpm"} if production else {
-            "production": "false", "simulated": "true", "key": "development"}  # fmt: skip
-        self.station.write_text(STATION.format(**kinds, more=more))
+        text = STATION.format(simulated=str(not production).lower())
+        if production:
+            text = text.replace("production = false", "production = true").replace('key = "development"', 'key = "tpm"')
+        self.station.write_text(text + more)
         self.recorder = Paper()
         self.digests: dict[str, str] = {}
 

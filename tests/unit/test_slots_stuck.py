@@ -7,13 +7,10 @@ from pathlib import Path
 import pytest
 
 from daemon import revocations
-from daemon.config import load
 from daemon.revocations import RevocationsUnreadable
 from daemon.slots import main
-from daemon.slots.book import Book
-from daemon.slots.shop import Shop
 from daemon.store_requests import REPORTS, REQUESTS, VisionReport, What, new_id, report
-from engines.golden import check_golden
+from signing.store import REVOKED
 from signing.store_state import StoreRefused
 from tests.unit.store_world import Device, in_memory
 
@@ -84,9 +81,8 @@ def test_nobody_goes_back_to_what_vision_refused(device: Device) -> None:
 
 
 def test_revocations_that_cannot_be_read_are_one_line_for_everybody(device: Device) -> None:
-    (device.store / revocations.FILE).write_bytes(b"\xff")
+    (device.store / REVOKED).write_bytes(b"\xff")
     with pytest.raises(RevocationsUnreadable):
         revocations.read(device.state)
-    shop = Shop(load(device.station), device.state, Book(device.store), device.recorder, check_golden)
     with pytest.raises(StoreRefused, match="update check"):
-        shop.revocations()
+        device.shop().revocations()

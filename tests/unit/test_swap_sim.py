@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives import serialization
 
 from daemon.acts import unfit
 from fleet.signatures import Words, sign_swap_order
 from provisioning import batchacts, cli, simswap
 from provisioning.lineacts import ActRefused
 from provisioning.places import PlaceError
+from signing.key_file import private_pem
 from signing.keyring import load_trust
 from signing.order import read_swap_order
 from signing.trust import Role
@@ -86,19 +86,14 @@ def test_the_order_is_qa_s_and_names_batch_and_digests(demo: Path, tmp_path: Pat
     pair = simswap.digests(swap)
     with pytest.raises(PlaceError, match="no development key of QA"):
         simswap.ordered("B-1", pair, trust, "a.person")
-    _write(trust / simswap.KEY, bundle_1.KEYS[Role.QA])
+    (trust / simswap.KEY).write_bytes(private_pem(bundle_1.KEYS[Role.QA]))
     act = simswap.ordered("B-1", pair, trust, "a.person")
     assert (act.kind, act.new) == ("swap", " ".join(pair))
     order = read_swap_order(act.signature.encode(), load_trust(trust, production=False))
     assert (order.batch, order.bundle, order.recipe, order.printed_name) == ("B-1", *pair, "Anna Berg")
-    _write(trust / simswap.KEY, bundle_1.STRANGER)
+    (trust / simswap.KEY).write_bytes(private_pem(bundle_1.STRANGER))
     with pytest.raises(PlaceError, match="nobody's key"):
         simswap.ordered("B-1", pair, trust, "a.person")
-
-
-def _write(path: Path, key: bundle_1.EllipticCurvePrivateKey) -> None:
-    encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
-    path.write_bytes(key.private_bytes(encoding, form, serialization.NoEncryption()))
 
 
 def test_the_staged_pair_lies_where_the_store_has_it(demo: Path, tmp_path: Path) -> None:
