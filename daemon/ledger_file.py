@@ -105,6 +105,11 @@ def signed(db: sqlite3.Connection) -> int:
     return int(db.execute("SELECT coalesce(max(size), 0) FROM checkpoint").fetchone()[0])
 
 
+def confirmed(db: sqlite3.Connection) -> int:
+    """Return how many entries a site archive has confirmed, 0 for none."""
+    return int(db.execute("SELECT coalesce(max(size), 0) FROM archived").fetchone()[0])
+
+
 def frontier(db: sqlite3.Connection, end: int) -> Frontier:
     """Return the tree over the first `end` entries, from the stored subtrees and at most 255 bodies."""
     return Frontier(end, [(level, _subtree(db, level, position)) for level, position in complete_subtrees(end)])

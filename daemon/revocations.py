@@ -11,8 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from daemon.store_requests import STORE
-
-FILE = "revoked.json"
+from signing.store import REVOKED, STATE
 
 
 class RevocationsUnreadable(Exception):
@@ -63,12 +62,12 @@ def read(state: Path) -> Revocations:
     """
     folder = state / STORE
     try:
-        if not (folder / "state.json").exists():
+        if not (folder / STATE).exists():
             return Revocations()
-        return msgspec.json.decode((folder / FILE).read_bytes(), type=Revocations)
+        return msgspec.json.decode((folder / REVOKED).read_bytes(), type=Revocations)
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise RevocationsUnreadable(
-            f"{folder / FILE}: cannot be read ({error}); run `linewarden update check`"
+            f"{folder / REVOKED}: cannot be read ({error}); run `linewarden update check`"
         ) from error
 
 

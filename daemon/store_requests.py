@@ -99,14 +99,14 @@ def wake(state: Path, process: str) -> None:
 
 
 def report(state: Path, told: VisionReport) -> None:
-    """Tell slots what became of a generation, and wake it. Called by vision after loading.
+    """Tell slots what became of a generation; a path unit wakes it. Called by vision after loading.
 
     Raises:
         OSError: as `drop`.
     """
-    if (state / REPORTS).is_dir():
+    if (state / STORE).is_dir():
+        (state / REPORTS).mkdir(exist_ok=True)
         _put(state / REPORTS, str(told.generation), msgspec.json.encode(told) + b"\n")
-        wake(state, "vision")
 
 
 def read_request(path: Path) -> tuple[Request, int]:

@@ -57,7 +57,7 @@ def check_golden(bundle: VerifiedBundle) -> list[GoldenFinding]:
 
 
 def golden_findings(bundle: VerifiedBundle, engines: Mapping[str, Engine]) -> list[GoldenFinding]:
-    """Return what differs on loaded engines by model name. Called by `vision` on engines it is about to use.
+    """Return what differs on loaded engines by model name. Called by `check_golden`.
 
     Raises:
         EngineError: see `check_golden`.

@@ -86,7 +86,7 @@ def archived(db: sqlite3.Connection, name: str) -> str:
     sql = "SELECT entry FROM evidence WHERE batch = ? AND state = ? ORDER BY entry DESC LIMIT 1"
     image = db.execute(sql, (name, Kept.RETAINED.value)).fetchone()
     newest = max(closed, image[0] if image else 0, *(_last_entry(db, p) for p in ledger_search.places(db, name)), 0)
-    return YES if closed and newest < ledger_search.archived_size(db) else NO
+    return YES if closed and newest < ledger_file.confirmed(db) else NO
 
 
 def signatures(db: sqlite3.Connection, batch: dict[str, Any]) -> dict[str, Any]:

@@ -113,11 +113,6 @@ def people(db: sqlite3.Connection) -> list[str]:
     return sorted({*acted, *(name for (name,) in named)} - {""})
 
 
-def archived_size(db: sqlite3.Connection) -> int:
-    """Return how many entries a site archive has confirmed, 0 for none."""
-    return int(db.execute("SELECT coalesce(max(size), 0) FROM archived").fetchone()[0])
-
-
 def _key(place: Place) -> Sequence[Any]:
     return (place.batch, place.epoch, place.lane)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from daemon.ledger_file import confirmed
 from daemon.records import Kept
 from daemon.units import Outcome, UnitId
 from provisioning import ledger_search
@@ -236,7 +237,7 @@ def _archived(db: sqlite3.Connection, row: dict[str, Any] | None) -> bool | None
         return None
     sql = f"SELECT coalesce(max(entry), 0) FROM evidence WHERE {_ID} AND state = '{Kept.RETAINED.value}'"
     (image,) = db.execute(sql, (row["epoch"], row["lane"], row["number"])).fetchone()
-    return max(int(row["entry"]), int(image)) < ledger_search.archived_size(db)
+    return max(int(row["entry"]), int(image)) < confirmed(db)
 
 
 def _refused(db: sqlite3.Connection, unit: UnitId) -> list[str]:

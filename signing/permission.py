@@ -10,7 +10,7 @@ Each document is read after TUF verified it; nothing here reads a file or a cloc
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Literal, NamedTuple
@@ -18,11 +18,13 @@ from typing import Annotated, Literal, NamedTuple
 from msgspec import Meta, Struct
 
 from signing.errors import DocumentInvalid
+from signing.index import Kind
 from signing.manifest import Sentence, Sha256Hex, strict_json
 
 LARGEST_BYTES = 1024 * 1024
 REVOKED_PATH = "allowlists/revoked.json"
 ROLLOUT_PATH = "allowlists/rollout.json"
+TRUST_PATH = "trust.json"
 RESERVED = frozenset({"revoked", "rollout"})
 
 Line = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")]
@@ -197,6 +199,33 @@ def allowlist_path(line: str) -> str:
     if line in RESERVED:
         raise DocumentInvalid(f"a line cannot be called '{line}': name it otherwise")
     return f"allowlists/{line}.json"
+
+
+def line_of(path: str) -> str:
+    """Return the line whose allow-list has this target path."""
+    return path.removeprefix("allowlists/").removesuffix(".json")
+
+
+def read_documents(document: Callable[[str, int], bytes | None], line: str) -> Documents:
+    """Return what decides for `line`; `document` gives the verified bytes of a target path of at most a size, or None.
+
+    All are asked for before one is read: a mirror holds them all even where one is not good.
+
+    Raises:
+        DocumentInvalid: one is not what lies at such a path.
+    """
+    paths = (allowlist_path(line), REVOKED_PATH, ROLLOUT_PATH)
+    allowlist, revoked, rollouts = [document(path, LARGEST_BYTES) for path in paths]
+    return Documents(
+        read_allowlist(allowlist, line) if allowlist is not None else None,
+        read_revoked(revoked) if revoked is not None else None,
+        read_rollouts(rollouts) if rollouts is not None else None,
+    )
+
+
+def parts(pairs: Iterable[Pair]) -> Iterable[tuple[Kind, str]]:
+    """Return the bundles and recipes of these pairs, each once, in their order."""
+    return dict.fromkeys(part for pair in pairs for part in zip(Kind, pair, strict=True)).keys()
 
 
 def included(device: str, rollout: str, percent: int) -> bool:

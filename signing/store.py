@@ -38,7 +38,7 @@ _state = msgspec.json.Decoder(StoreState)
 def found_store(folder: Path, trust: bytes) -> StoreState:
     """Make an empty store whose first trust is `trust`, a trust.json that the caller verified; durable when it returns.
 
-    Called by: enrolment (daemon/slots/founding.py) and `linewarden sim`. Founding it again changes nothing.
+    Called by: enrolment (provisioning/founding.py) and `linewarden sim`. Founding it again changes nothing.
 
     Raises:
         StoreError: the folder holds a store of another trust.

@@ -15,6 +15,8 @@ from daemon.recorder.batch import (
     BatchState,
     LaneFacts,
     Pace,
+    SubLot,
+    SubLotShare,
     units_in,
     why_open,
 )
@@ -128,28 +130,29 @@ def _batch(batch: BatchRecord) -> dict[str, Any]:
 def _sublots(facts: BatchFacts) -> list[dict[str, Any]]:
     """Return the sub-lots of a batch in which a swap was made: who signed it, which units, and what became of them."""
     lots = {lot.number: lot for lot in facts.batch.sublots}
-    return [
-        {
-            "number": share.number,
-            "bundle": lots[share.number].bundle,
-            "recipe": lots[share.number].recipe,
-            "bundle_name": lots[share.number].bundle_name,
-            "recipe_name": lots[share.number].recipe_name,
-            "configuration_digest": lots[share.number].configuration,
-            "begun": utc_text(lots[share.number].begun_wall_ns),
-            "signed_by": lots[share.number].signer or None,
-            "key": lots[share.number].key or None,
-            "signed_utc": lots[share.number].signed_utc or None,
-            "why": _cut(lots[share.number].why) or None,
-            "units": {"in": sum(share.outcomes.values())}
-            | {outcome.value: share.outcomes.get(outcome, 0) for outcome in Outcome},
-            "places": [
-                {"epoch": epoch, "lane": lane, "first": run.first, "last": run.last}
-                for (epoch, lane), run in sorted(share.places.items())[-MAX_PLACES:]
-            ],
-        }
-        for share in facts.shares
-    ]
+    return [_sublot(lots[share.number], share) for share in facts.shares]
+
+
+def _sublot(lot: SubLot, share: SubLotShare) -> dict[str, Any]:
+    return {
+        "number": share.number,
+        "bundle": lot.bundle,
+        "recipe": lot.recipe,
+        "bundle_name": lot.bundle_name,
+        "recipe_name": lot.recipe_name,
+        "configuration_digest": lot.configuration,
+        "begun": utc_text(lot.begun_wall_ns),
+        "signed_by": lot.signer or None,
+        "key": lot.key or None,
+        "signed_utc": lot.signed_utc or None,
+        "why": _cut(lot.why) or None,
+        "units": {"in": sum(share.outcomes.values())}
+        | {outcome.value: share.outcomes.get(outcome, 0) for outcome in Outcome},
+        "places": [
+            {"epoch": epoch, "lane": lane, "first": run.first, "last": run.last}
+            for (epoch, lane), run in sorted(share.places.items())[-MAX_PLACES:]
+        ],
+    }
 
 
 def _plc(lanes: Sequence[LaneFacts]) -> dict[str, Any]:

@@ -3,14 +3,13 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
-from daemon.ledger_file import LEDGER, LedgerUnreadable, reading
+from daemon.ledger_file import LEDGER, LedgerUnreadable, confirmed, reading
 from signing.store_state import Batch, StoreRefused
 
 # The pair of a batch is that of its newest sub-lot, its own where nothing was swapped.
 OPEN = """SELECT b.id, coalesce(s.bundle, b.bundle), coalesce(s.recipe, b.recipe)
 FROM batch AS b LEFT JOIN sublot AS s ON s.batch = b.id
 WHERE b.state = 'open' ORDER BY s.number DESC LIMIT 1"""
-CONFIRMED = "SELECT coalesce(max(size), 0) FROM archived"
 LATE = "(b.closed_entry >= :confirmed OR b.entry >= :confirmed OR b.state = 'open')"
 USED = f"""SELECT b.id, b.state, b.bundle, b.recipe FROM batch AS b WHERE {LATE}
 UNION ALL SELECT b.id, b.state, s.bundle, s.recipe FROM batch AS b JOIN sublot AS s ON s.batch = b.id WHERE {LATE}"""
@@ -48,8 +47,7 @@ def needed(state: Path) -> dict[str, str]:
         return {}
     try:
         with reading(state / LEDGER) as db:
-            (confirmed,) = db.execute(CONFIRMED).fetchone()
-            found = db.execute(USED, {"confirmed": confirmed}).fetchall()
+            found = db.execute(USED, {"confirmed": confirmed(db)}).fetchall()
     except LedgerUnreadable as error:
         raise StoreRefused(f"what the records still need is not known: {error}") from error
     why: dict[str, str] = {}

@@ -48,15 +48,7 @@ def from_folder(store: Path, source: Path, trust: Trust, golden: Golden) -> Arri
         OSError: the store cannot be written.
     """
     kind = kind_of(source)
-    with open_directory(source) as fd:
-        if kind is Kind.RECIPE:
-            digest = verify_recipe(fd, trust).digest
-            files = _documents(store, fd, RECIPE_DOCUMENT)
-        else:
-            verified = verify(fd, trust)
-            digest = verified.digest
-            held = {name: put_blob(store, file.view()) for name, file in verified.files.items()}
-            files = held | _documents(store, fd, BUNDLE_DOCUMENT)
+    digest, files = _blobs(store, kind, source, trust)
     return settle(store, kind, digest, files, trust, golden)
 
 
@@ -101,6 +93,16 @@ def fits(store: Path, bundle: str, recipe: str, trust: Trust, taken: frozenset[V
         admit(_readable(found), whole, taken)
     except RecipeRefused as refused:
         raise StoreRefused(str(refused)) from refused
+
+
+def _blobs(store: Path, kind: Kind, source: Path, trust: Trust) -> tuple[str, dict[str, str]]:
+    """Verify a folder and keep its files; what was verified is given back when this returns, it may fill memory."""
+    with open_directory(source) as fd:
+        if kind is Kind.RECIPE:
+            return verify_recipe(fd, trust).digest, _documents(store, fd, RECIPE_DOCUMENT)
+        verified = verify(fd, trust)
+        held = {name: put_blob(store, file.view()) for name, file in verified.files.items()}
+        return verified.digest, held | _documents(store, fd, BUNDLE_DOCUMENT)
 
 
 def _documents(store: Path, fd: int, name: str) -> dict[str, str]:

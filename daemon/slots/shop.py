@@ -120,8 +120,6 @@ def to_activate(shop: Shop, recipe: str, said: Said) -> tuple[StoreState, str]:
         raise StoreRefused(UNRECORDED)
     state = shop.book.state
     bundle = entry_of(state, recipe).bundle
-    for digest in (bundle, recipe):
-        entry_of(state, digest)
     state, number = with_generation(state, bundle, recipe, _common_trust(shop, bundle, recipe), said.utc)
     after, text = activated(state, number, shop.facts(), said)
     put_generation(shop.book.folder, number, state.generations[number])

@@ -17,13 +17,14 @@ from daemon import revocations
 from daemon.config import Station
 from daemon.config_updates import Updates
 from daemon.messages import Act
-from daemon.revocations import FILE, Revoked
+from daemon.revocations import Revoked
 from daemon.slots import facts
 from daemon.slots.intake import settle
 from daemon.slots.shop import Shop, Versions, installed, require_signers, stamp, to_activate
 from daemon.store_requests import INCOMING, STORE, Request, Response
 from signing.certificates import subject_of
 from signing.durable import write_durably
+from signing.enrolled import CERTIFICATE, FOLDER
 from signing.errors import SigningError
 from signing.fetchers import FileFetcher
 from signing.floor import FileFloor, Floor
@@ -32,27 +33,21 @@ from signing.index import Kind
 from signing.keyring import read_trust
 from signing.permission import (
     LARGEST_BYTES,
-    REVOKED_PATH,
-    ROLLOUT_PATH,
+    TRUST_PATH,
     Activation,
     Decision,
     Documents,
     Pair,
-    allowlist_path,
     decide,
-    read_allowlist,
-    read_revoked,
-    read_rollouts,
+    parts,
+    read_documents,
 )
-from signing.store import BLOBS, put_trust
+from signing.store import BLOBS, REVOKED, put_trust
 from signing.store_state import Listing, Said, StoreRefused, StoreState
 from signing.trusted_time import trusted_now
 from signing.update_errors import FetchFailed
 
-TRUST_PATH = "trust.json"
 PLACE, FLOOR_FILE = "tuf", "floor.json"
-IDENTITY = "identity"
-CERTIFICATE = "certificate.pem"
 UNLISTED = "the newest metadata does not list it any more"
 Done = tuple[StoreState, str, str]
 
@@ -116,7 +111,7 @@ def read(shop: Shop, request: Request) -> Opened:
     place = Place(shop.state / STORE / PLACE)
     repository = open_repository(place, FileFetcher(folder), floor_of(shop.station, shop.state), now)
     repository.check_floor()
-    documents = _documents(repository, updates.line)
+    documents = read_documents(repository.document, updates.line)
     wish = None if request.wish is None else [Pair(*pair) for pair in request.wish]
     decision = decide(device_id(shop), updates.line, documents, wish)
     opened = Opened(repository, documents, decision, str(folder))
@@ -140,7 +135,7 @@ def device_id(shop: Shop) -> str:
     Raises:
         SigningError: it is not enrolled.
     """
-    path = shop.state / IDENTITY / CERTIFICATE
+    path = shop.state / FOLDER / CERTIFICATE
     try:
         return subject_of(x509.load_pem_x509_certificate(path.read_bytes()).subject).id
     except (OSError, ValueError) as error:
@@ -155,22 +150,11 @@ def _updates(station: Station) -> Updates:
     return station.updates
 
 
-def _documents(repository: Repository, line: str) -> Documents:
-    allowlist = repository.document(allowlist_path(line), LARGEST_BYTES)
-    revoked = repository.document(REVOKED_PATH, LARGEST_BYTES)
-    rollouts = repository.document(ROLLOUT_PATH, LARGEST_BYTES)
-    return Documents(
-        read_allowlist(allowlist, line) if allowlist is not None else None,
-        read_revoked(revoked) if revoked is not None else None,
-        read_rollouts(rollouts) if rollouts is not None else None,
-    )
-
-
 def _take_over(shop: Shop, opened: Opened) -> None:
     """Let trust, revocations and permission of the newest metadata hold; revocations first."""
     book, repository = shop.book, opened.repository
     entries = tuple(_revoked(shop, opened))
-    write_durably(book.folder / FILE, revocations.encode(entries))
+    write_durably(book.folder / REVOKED, revocations.encode(entries))
     trust, raw = book.state.trust, repository.document(TRUST_PATH, LARGEST_BYTES)
     if raw is not None:
         read_trust(raw, f"{opened.source}: {TRUST_PATH}", production=shop.station.production)
@@ -221,8 +205,7 @@ def _is_listed(repository: Repository, kind: Kind, digest: str, *, unknown: bool
 
 def _missing(shop: Shop, decision: Decision) -> Iterator[tuple[Kind, str]]:
     """Yield what of the pairs to have is not installed, bundles before their recipes."""
-    pairs = [(kind, digest) for pair in decision.download for kind, digest in zip(Kind, pair, strict=True)]
-    yield from (one for one in dict.fromkeys(pairs) if one[1] not in shop.book.state.installed)
+    yield from (one for one in parts(decision.download) if one[1] not in shop.book.state.installed)
 
 
 def _install(shop: Shop, opened: Opened, said: Said, one: tuple[Kind, str]) -> str:

@@ -8,10 +8,10 @@ from pathlib import Path
 import msgspec
 
 from daemon.config import Station, release
-from daemon.ledger_file import LEDGER, LedgerUnreadable, entries, reading
+from daemon.ledger_file import LEDGER, LedgerUnreadable, confirmed, entries, reading
 from daemon.records import decode_body
 from daemon.store_requests import STORE
-from daemon.uplink.shipping import QUIET
+from daemon.uplink.shipping import is_news
 from signing.device_status import MOST_PAIRS, DeviceStatus, Failed, Held, Running
 from signing.permission import Pair
 from signing.store import read_state
@@ -19,7 +19,6 @@ from signing.store_state import Health, StoreError, StoreState
 
 NEWEST = """SELECT plan, configuration FROM (SELECT entry, plan, configuration FROM batch
 UNION ALL SELECT entry, plan, configuration FROM sublot) ORDER BY entry DESC LIMIT 1"""
-CONFIRMED = "SELECT coalesce(max(size), 0) FROM archived"
 LOOKED_AT = 64
 LONGEST = 200
 
@@ -33,15 +32,17 @@ class Recorded:
     oldest_ns: int = 0
 
 
-def gather(station: Station, state: Path, wall_ns: int, refused: Collection[Pair], why: str) -> DeviceStatus:
+def gather(station: Station, state: Path, wall_ns: int, wanted: Collection[Pair], why: str) -> DeviceStatus:
     """Return the status of this moment; `utc` and `number` are the sender's to fill in.
 
     Args:
-        refused: pairs that `slots` was to install and did not, and `why`.
+        wanted: pairs that this line may have; `why`: what `slots` refused of the last request, "" for nothing.
     """
     updates = station.updates
     assert updates is not None
     recorded, store = _recorded(state), _store(state)
+    installed = store.installed if store else {}
+    late = [pair for pair in wanted if not set(pair) <= installed.keys()]
     spool_s = max(0.0, (wall_ns - recorded.oldest_ns) / 1e9) if recorded.oldest_ns else 0.0
     status = DeviceStatus(
         format=1,
@@ -54,7 +55,7 @@ def gather(station: Station, state: Path, wall_ns: int, refused: Collection[Pair
         configuration=recorded.configuration,
         mode=str(station.mode),
         spool_s=round(spool_s, 1) if station.archive else None,
-        failed=tuple(Failed(*pair, why[:LONGEST]) for pair in refused)[:MOST_PAIRS] if why else (),
+        failed=tuple(Failed(*pair, why[:LONGEST]) for pair in late)[:MOST_PAIRS] if why else (),
         floor="none" if store is None else "tpm" if updates.identity == "tpm" else "file",
         development=not station.production,
     )
@@ -95,9 +96,8 @@ def _recorded(state: Path) -> Recorded:
     try:
         with reading(state / LEDGER) as db:
             plan, configuration = db.execute(NEWEST).fetchone() or ("", "")
-            (confirmed,) = db.execute(CONFIRMED).fetchone()
-            new = (one.body for one in islice(entries(db, confirmed), LOOKED_AT))
-            body = next((body for body in new if not any(word in body for word in QUIET)), None)
+            new = (one.body for one in islice(entries(db, confirmed(db)), LOOKED_AT))
+            body = next(filter(is_news, new), None)
             return Recorded(plan, configuration, decode_body(body).at if body else 0)
     except (LedgerUnreadable, msgspec.MsgspecError):
         return Recorded()

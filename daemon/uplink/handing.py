@@ -30,8 +30,8 @@ class Handing:
         """Ask again about the same, even if it was answered."""
         self.handed = ""
 
-    def hand(self, what: What, versions: Versions, pairs: Sequence[Pair], wish: Sequence[Pair] | None) -> bool:
-        """Ask `slots` to look, unless it was asked about exactly this. False while it still has the last to do.
+    def hand(self, what: What, versions: Versions, pairs: Sequence[Pair], wish: Sequence[Pair] | None) -> None:
+        """Ask `slots` to look, unless it was asked about exactly this or still has the last to do.
 
         Args:
             what: CHECK where lists and revocations are new and bytes are missing, APPLY where all is there.
@@ -43,15 +43,12 @@ class Handing:
         named = " ".join(f"{pair.bundle[:12]}+{pair.recipe[:12]}" for pair in pairs) or "nothing"
         wished = "-" if wish is None else " ".join(f"{pair.bundle[:12]}+{pair.recipe[:12]}" for pair in wish)
         about = f"{what}: {versions.text()}; to have {named}; wish {wished}"
-        if about == self.handed:
-            return True
-        if self.pending:
-            return False
+        if about == self.handed or self.pending:
+            return
         listed = None if wish is None else [(pair.bundle, pair.recipe) for pair in wish]
         request = Request(new_id(), what, ACTOR, ROLE, f"published by the fleet: {versions.text()}", wish=listed)
         drop(self._state, request)
         self.request, self.handed = request.id, about
-        return True
 
     @property
     def refusal(self) -> str:

@@ -23,18 +23,14 @@ from signing.index import Index, Kind
 from signing.intake import held
 from signing.permission import (
     LARGEST_BYTES,
-    REVOKED_PATH,
-    ROLLOUT_PATH,
+    TRUST_PATH,
     Documents,
     Pair,
-    allowlist_path,
-    read_allowlist,
-    read_revoked,
-    read_rollouts,
+    parts,
+    read_documents,
 )
 from signing.update_errors import PlaceFailed, UpdateRefused
 
-TRUST_PATH = "trust.json"
 FOLDER, BLOBS = "uplink/tuf", "blobs"
 RESERVE_BYTES = 256 * 1024 * 1024
 Progress = Callable[[int, int], None]
@@ -98,8 +94,8 @@ class Mirror:
         """The newest that was verified in this life."""
         return self._repository
 
-    def poll(self, fetcher: Fetcher, now: datetime, advance: Callable[[], None], *, whole: bool) -> bool:
-        """Ask for news: one small file where there are none. Return whether there were.
+    def poll(self, fetcher: Fetcher, now: datetime, advance: Callable[[], None], *, whole: bool) -> None:
+        """Ask for news: one small file where there are none.
 
         Args:
             advance: called at least as often as a piece arrives.
@@ -108,7 +104,7 @@ class Mirror:
         watched = Watched(fetcher, advance)
         self._prepare()
         if self._repository is not None and not whole and nothing_new(self._place, watched, now):
-            return False
+            return
         self._repository = repository = open_repository(
             self._place, MirrorFetcher(watched, self._incoming), Unfloored(), now
         )
@@ -117,7 +113,6 @@ class Mirror:
             self._covered.clear()
             self.documents = self._read(repository)
             self._snapshot = repository.versions.snapshot
-        return True
 
     def cover(self, installed: Mapping[str, Kind]) -> None:
         """Mirror what says whether the installed is still published, for `slots` to see: removal is revocation."""
@@ -131,7 +126,7 @@ class Mirror:
         if self._repository is None:
             return []
         found = []
-        for kind, digest in ((kind, digest) for pair in pairs for kind, digest in zip(Kind, pair, strict=True)):
+        for kind, digest in parts(pairs):
             if digest not in installed:
                 index = self._indexes.get(digest) or self._repository.index(kind, digest)
                 if index is None:
@@ -204,19 +199,10 @@ class Mirror:
     def _read(self, repository: Repository) -> Documents:
         """Read what decides, and mirror what `slots` will ask for besides."""
         repository.document(TRUST_PATH, LARGEST_BYTES)
-        raw = {path: repository.document(path, LARGEST_BYTES) for path in self._paths()}
-        allowed, revoked, rollouts = raw.values()
         try:
-            return Documents(
-                read_allowlist(allowed, self._line) if allowed is not None else None,
-                read_revoked(revoked) if revoked is not None else None,
-                read_rollouts(rollouts) if rollouts is not None else None,
-            )
+            return read_documents(repository.document, self._line)
         except DocumentInvalid as error:
             raise UpdateRefused(str(error)) from error
-
-    def _paths(self) -> tuple[str, str, str]:
-        return allowlist_path(self._line), REVOKED_PATH, ROLLOUT_PATH
 
 
 def _behind(progress: Progress, done: int, total: int) -> Progress:

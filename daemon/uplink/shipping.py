@@ -167,7 +167,12 @@ def _checkpoints(db: sqlite3.Connection, mark: Mark) -> list[StoredCheckpoint]:
 
 def _news(db: sqlite3.Connection, mark: Mark, end: int) -> bool:
     """True if anything came since but what the archive itself made to be recorded: else the two would never rest."""
-    return any(not any(word in entry.body for word in QUIET) for entry in ledger_file.entries(db, mark.size, end))
+    return any(is_news(entry.body) for entry in ledger_file.entries(db, mark.size, end))
+
+
+def is_news(body: bytes) -> bool:
+    """Return whether an entry is other than what the archive itself made to be recorded."""
+    return not any(word in body for word in QUIET)
 
 
 def _parsed(note: StoredCheckpoint) -> Checkpoint:

@@ -106,9 +106,9 @@ class Updating:
             self._orders.report(mirroring.decision, installed, self._handing.refusal, mirroring.progress)
 
     def _gather(self) -> DeviceStatus:
-        decision, installed = self._mirroring.decision if self._mirroring else None, self._installed()
-        late = [pair for pair in (decision.download if decision else ()) if not set(pair) <= installed.keys()]
-        return gather(self._station, self._state, time.time_ns(), late, self._handing.refusal)
+        decision = self._mirroring.decision if self._mirroring else None
+        wanted = decision.download if decision else ()
+        return gather(self._station, self._state, time.time_ns(), wanted, self._handing.refusal)
 
     def _poll_due_s(self) -> float:
         return min((part.due_s for part in (self._mirroring, self._orders) if part), default=0.0)

@@ -38,13 +38,13 @@ class Web:
     headers: Mapping[str, str]
     advance: Callable[[], None]
 
-    def get(self, url: str, limit: int = LIMIT) -> bytes:
-        """Return what lies at a URL, at most `limit` bytes.
+    def get(self, url: str) -> bytes:
+        """Return what lies at a URL, at most LIMIT bytes.
 
         Raises:
             WebError: no answer in time, not 200, larger than allowed.
         """
-        return self._ask("GET", url, None, {"Accept": "application/json"}, limit)
+        return self._ask("GET", url, None, {"Accept": "application/json"})
 
     def send(self, method: str, url: str, body: bytes) -> None:
         """Send JSON; the answer's body is not looked at.
@@ -52,12 +52,12 @@ class Web:
         Raises:
             WebError: as `get`.
         """
-        self._ask(method, url, body, {"Content-Type": "application/json"}, LIMIT)
+        self._ask(method, url, body, {"Content-Type": "application/json"})
 
     def close(self) -> None:
         self.pool.clear()
 
-    def _ask(self, method: str, url: str, body: bytes | None, headers: dict[str, str], limit: int) -> bytes:
+    def _ask(self, method: str, url: str, body: bytes | None, headers: dict[str, str]) -> bytes:
         self.advance()
         self.limit.restart(WHOLE_S)
         try:
@@ -71,7 +71,7 @@ class Web:
                 decode_content=False,
             )
             try:
-                data = self._body(answer, url, limit)
+                data = self._body(answer, url)
             finally:
                 answer.close()  # a connection in the middle of an answer is of no further use
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
@@ -81,13 +81,13 @@ class Web:
             raise WebError(f"{url}: the server answers {answer.status}", asked)
         return data
 
-    def _body(self, answer: urllib3.BaseHTTPResponse, url: str, limit: int) -> bytes:
+    def _body(self, answer: urllib3.BaseHTTPResponse, url: str) -> bytes:
         data = bytearray()
-        while chunk := answer.read1(limit + 1 - len(data), decode_content=False):
+        while chunk := answer.read1(LIMIT + 1 - len(data), decode_content=False):
             self.advance()
             data += chunk
-            if len(data) > limit:
-                raise WebError(f"{url}: the answer is larger than {limit} bytes")
+            if len(data) > LIMIT:
+                raise WebError(f"{url}: the answer is larger than {LIMIT} bytes")
         return bytes(data)
 
 

@@ -15,14 +15,11 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 from pathlib import Path
 
-import msgspec
-
 from daemon.config import ConfigError, Station
 from daemon.recipe import RecipeRefused
-from daemon.store_requests import GROUP_MAY_READ, REPORTS, STORE, VisionReport, wake
+from daemon.store_requests import STORE, VisionReport, report, wake
 from daemon.vision.plan import Folders, Plan, folders_of, load_pair, loaded_of, verify_pair
 from engines.errors import EngineError
-from signing.durable import write_durably
 from signing.errors import SigningError
 
 LOOK_S = 0.2
@@ -188,8 +185,7 @@ class Loader:
             return
         said = VisionReport(number, not failure, failure or "verified, loaded and warm")
         try:
-            (self._state / REPORTS).mkdir(exist_ok=True)
-            write_durably(self._state / REPORTS / f"{number}.json", msgspec.json.encode(said) + b"\n", GROUP_MAY_READ)
+            report(self._state, said)
         except OSError as error:
             _log.error("generation %d: report not written: %s", number, error)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from daemon.ledger_file import LEDGER, LedgerUnreadable, reading
+from daemon.ledger_file import LEDGER, LedgerUnreadable, confirmed, reading
 from daemon.records import EvidenceRow, Kept, decode_body
 from daemon.units import Verdict
 
@@ -40,7 +40,7 @@ class Retention:
         """
         try:
             with reading(self._path) as db:
-                archived = int(db.execute("SELECT coalesce(max(size), 0) FROM archived").fetchone()[0])
+                archived = confirmed(db)
                 if archived != self._archived:
                     self._archived, self._places = archived, [0, 0]
                 if not self._found and not self._search(db):
