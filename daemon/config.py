@@ -232,12 +232,16 @@ class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 class Vision(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Where the signed documents and the trusted keys lie; relative paths are relative to the station file."""
+    """Where the signed documents and the trusted keys lie; relative paths are relative to the station file.
+
+    `golden_minutes`: within that time every golden frame is run once more while the line runs.
+    """
 
     bundle: str
     recipe: str
     trust: str
     evidence_quota_mb: Annotated[int, msgspec.Meta(ge=1, le=10_000_000)] = 512
+    golden_minutes: Annotated[float, msgspec.Meta(gt=0.0, le=1440.0)] = 10.0
 
 
 class Recorder(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -7,6 +7,9 @@ import msgspec
 from daemon.messages import AlarmRow, GapRow, PermitRow, PlcTotals, UnitRow
 from daemon.units import FrameKey, UnitId, ViewKey
 
+Raw = bytes
+"""Bytes, in a class that has a field of that name."""
+
 
 class Kept(enum.StrEnum):
     """What became of the image of a judged frame."""
@@ -35,10 +38,11 @@ class AuditRow(msgspec.Struct, frozen=True, tag="audit_row"):
     signature: str = ""
 
 
-class EvidenceRow(msgspec.Struct, frozen=True, tag="evidence_row"):
+class EvidenceRow(msgspec.Struct, frozen=True, omit_defaults=True, tag="evidence_row"):
     """vision -> recorder, acknowledged by Stored: what became of the image of one judged frame.
 
     `digest` is the sha256 (hex) of its pixels, `bytes` the size of the file, `why` says why it is not retained.
+    `explanation` says why its unit was not accepted (engines.explanation), b"" where the model has none to give.
     """
 
     seq: int
@@ -49,6 +53,7 @@ class EvidenceRow(msgspec.Struct, frozen=True, tag="evidence_row"):
     state: Kept
     why: str
     bytes: int
+    explanation: Raw = b""
 
 
 class ArchivedRow(msgspec.Struct, frozen=True, tag="archived_row"):

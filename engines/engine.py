@@ -26,13 +26,17 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
-    """What runs, for the log and the batch record. `warmup_p50_ns` is of the graph alone, over `warmup_runs` runs."""
+    """What runs, for the log and the batch record. `warmup_p50_ns` is of the graph alone, over `warmup_runs` runs.
+
+    `plan` is the sha256 (hex) of what the backend built of the graph on this device, "" where it builds nothing.
+    """
 
     backend: str
     version: str
     device: str
     precision: str
     onnx_sha256: str
+    plan: str
     warmup_runs: int
     warmup_p50_ns: int
 
@@ -59,6 +63,14 @@ class Engine(Protocol):
         Raises:
             FrameRefused: `frame` does not cover the region of interest, or has another type.
             InferenceFailed: the backend failed; `out` holds NaN.
+        """
+        ...
+
+    def keep_warm(self) -> None:
+        """Run the graph once on what lies in its input, so that caches and clocks do not go to sleep between units.
+
+        Raises:
+            InferenceFailed: the backend failed.
         """
         ...
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from engines.engine import Engine, Frame, allocate
-from engines.errors import FrameRefused
+from engines.engine import Engine, Frame, Outputs, allocate
+from engines.errors import FrameRefused, GoldenRefused
 from engines.heads import decode
 from engines.load import load
-from signing.manifest import GoldenCase
+from signing.manifest import GoldenCase, Model
 from signing.sealed import SealedFile
 from signing.verify import VerifiedBundle
 
@@ -25,16 +25,16 @@ MAX_PIXELS = 1 << 26
 
 @dataclass(frozen=True, slots=True)
 class GoldenFinding:
-    """One score that is further than the tolerance from the signed one."""
+    """One number that is further than the tolerance from the signed one; `what` is a score or a number of an output."""
 
     file: str
     model: str
-    code: str
+    what: str
     expected: float
     found: float
 
     def __str__(self) -> str:
-        return f"{self.file}: model '{self.model}' scores {self.code} {self.found:.6f}, the bundle {self.expected:.6f}"
+        return f"{self.file}: model '{self.model}' scores {self.what} {self.found:.6f}, the bundle {self.expected:.6f}"
 
 
 def check_golden(bundle: VerifiedBundle) -> list[GoldenFinding]:
@@ -57,12 +57,28 @@ def check_golden(bundle: VerifiedBundle) -> list[GoldenFinding]:
 
 
 def golden_findings(bundle: VerifiedBundle, engines: Mapping[str, Engine]) -> list[GoldenFinding]:
-    """Return what differs on loaded engines by model name. Called by `check_golden`.
+    """Return what differs on loaded engines by model name; a case of a model that is not among them is not run.
 
     Raises:
         EngineError: see `check_golden`.
     """
-    return [finding for case in bundle.manifest.golden.cases for finding in _findings(bundle, engines, case)]
+    found: list[GoldenFinding] = []
+    for case in bundle.manifest.golden.cases:
+        if case.model in engines:
+            engine = engines[case.model]
+            out = allocate(engine.outputs)
+            engine.infer(grey_png(case.file, bundle.files[case.file]), out)
+            found += case_findings(bundle, case, out)
+    return found
+
+
+def case_findings(bundle: VerifiedBundle, case: GoldenCase, out: Outputs) -> list[GoldenFinding]:
+    """Return what differs in the outputs of one case, the scores first, of the raw numbers only the worst.
+
+    Raises:
+        GoldenRefused: the case's raw numbers are not as many as the model gives.
+    """
+    return [*_score_findings(bundle, case, out), *_raw_findings(bundle, case, out)]
 
 
 def grey_png(name: str, file: SealedFile) -> Frame:
@@ -80,6 +96,11 @@ def grey_png(name: str, file: SealedFile) -> Frame:
     return np.ascontiguousarray(image, np.uint8)
 
 
+def raw_bytes(model: Model, out: Outputs) -> bytes:
+    """Return the outputs of a model as a golden case keeps them: float32, little-endian, every output in its order."""
+    return b"".join(out[tensor.name].astype("<f4", copy=False).tobytes() for tensor in model.outputs)
+
+
 def _is_grey(file: SealedFile) -> bool:
     """Return what the file says of itself, before a decoder for any kind of image makes room for it."""
     if file.size < _HEAD.size:
@@ -88,11 +109,34 @@ def _is_grey(file: SealedFile) -> bool:
     return (signature, chunk, tuple(grey)) == (_PNG, _IHDR, _GREY) and width * height <= MAX_PIXELS
 
 
-def _findings(bundle: VerifiedBundle, engines: Mapping[str, Engine], case: GoldenCase) -> Iterator[GoldenFinding]:
-    engine = engines[case.model]
-    out = allocate(engine.outputs)
-    engine.infer(grey_png(case.file, bundle.files[case.file]), out)
+def _score_findings(bundle: VerifiedBundle, case: GoldenCase, out: Outputs) -> Iterator[GoldenFinding]:
     for code, found in decode(bundle.manifest.models[case.model], out).items():
         expected = case.scores[code]
         if not math.isfinite(found) or abs(found - expected) > bundle.manifest.golden.tolerance:
             yield GoldenFinding(case.file, case.model, code, expected, found)
+
+
+def _raw_findings(bundle: VerifiedBundle, case: GoldenCase, out: Outputs) -> Iterator[GoldenFinding]:
+    if case.raw is None:
+        return
+    model = bundle.manifest.models[case.model]
+    expected = np.frombuffer(bundle.files[case.raw].bytes(), "<f4")
+    found = np.frombuffer(raw_bytes(model, out), "<f4")
+    if expected.size != found.size or not np.isfinite(expected).all():
+        raise GoldenRefused(
+            f"{case.raw}: {expected.size} numbers, model '{case.model}' gives {found.size}; build the bundle again"
+        )
+    off = np.nan_to_num(np.abs(found - expected) / np.maximum(1.0, np.abs(expected)), nan=np.inf)
+    worst = int(off.argmax())
+    if off[worst] > bundle.manifest.golden.raw_tolerance:
+        yield GoldenFinding(case.file, case.model, _place(model, worst), float(expected[worst]), float(found[worst]))
+
+
+def _place(model: Model, index: int) -> str:
+    """Return which number of which output the raw number `index` is."""
+    for tensor in model.outputs:
+        size = math.prod(tensor.shape)
+        if index < size:
+            return f"{tensor.name}{[int(at) for at in np.unravel_index(index, tensor.shape)]}"
+        index -= size
+    raise IndexError(index)

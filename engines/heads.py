@@ -1,20 +1,54 @@
-"""Decode a graph's output into class scores; the same code whatever backend ran the graph."""
+"""Decode a graph's outputs into class scores; the same code whatever back end ran the graph.
+
+A value that is not finite makes every score of the model not finite: `daemon.vision.judging` refuses them.
+"""
 
 import math
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import numpy.typing as npt
 
 from engines.engine import Outputs
-from signing.manifest import Model
+from signing.manifest import BOX_COLUMNS, Model
+
+Array = npt.NDArray[np.float32]
+OBJECTNESS = BOX_COLUMNS - 1
 
 
 def decode(model: Model, out: Outputs) -> dict[str, float]:
     """Return defect class -> score, 0 (good) to 1 (defect), in the manifest's order.
 
-    A value that is not finite is returned as it is: `daemon.vision.judging` refuses it.
+    Called by: vision for every frame, and whatever scores images as vision does.
     """
-    values = out[model.output.name].ravel().tolist()
-    if model.head == "logit":
-        values = [_sigmoid(value) for value in values]
-    return dict(zip(model.classes, values, strict=True))
+    return dict(zip(model.classes, _DECODERS[model.head](model, out[model.output.name]), strict=True))
+
+
+def box_scores(output: Array) -> Array:
+    """Return the score of each box and class, (N, C), of an output [1, N, 5 + C]: objectness times probability."""
+    rows = output[0]
+    return np.asarray(rows[:, OBJECTNESS, None] * rows[:, BOX_COLUMNS:], np.float32)
+
+
+def _values(model: Model, output: Array) -> list[float]:
+    values: list[float] = output.ravel().tolist()
+    return [_sigmoid(value) for value in values] if model.head == "logit" else values
+
+
+def _best_boxes(model: Model, output: Array) -> list[float]:
+    if not np.isfinite(output).all():
+        return [math.nan] * len(model.classes)
+    best: list[float] = box_scores(output).max(axis=0).tolist()
+    return best
+
+
+def _reached(model: Model, output: Array) -> list[float]:
+    """A class scores what `cells` of its cells reach: one stray cell is no defect where defects are larger."""
+    if not np.isfinite(output).all():
+        return [math.nan] * len(model.classes)
+    cells = output.reshape(len(model.classes), -1)
+    reached: list[float] = np.partition(cells, -model.cells, axis=1)[:, -model.cells].tolist()
+    return reached
 
 
 def _sigmoid(value: float) -> float:
@@ -24,3 +58,11 @@ def _sigmoid(value: float) -> float:
         return 1.0 / (1.0 + math.exp(-value))
     power = math.exp(value)
     return power / (1.0 + power)
+
+
+_DECODERS: Mapping[str, Callable[[Model, Array], list[float]]] = {
+    "probability": _values,
+    "logit": _values,
+    "boxes": _best_boxes,
+    "mask": _reached,
+}

@@ -2,7 +2,8 @@
 
 from engines.engine import Engine
 from engines.errors import ModelRefused
-from engines.onnx_runtime import OnnxRuntimeEngine
+from engines.model_engine import ModelEngine
+from engines.onnx_runtime import OnnxRuntimeSession
 from signing.verify import VerifiedBundle
 
 
@@ -20,4 +21,6 @@ def load(bundle: VerifiedBundle, name: str) -> Engine:
         raise ModelRefused(
             f"bundle {bundle.manifest.name}: no model '{name}' (it holds {known}); choose another bundle"
         )
-    return OnnxRuntimeEngine(model, bundle.files[model.file].bytes(), bundle.files[model.file].sha256)
+    return ModelEngine(
+        model, OnnxRuntimeSession(model, bundle.files[model.file].bytes()), bundle.files[model.file].sha256
+    )

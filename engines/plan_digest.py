@@ -12,12 +12,13 @@ NAMING = ("model name", "CPU part", "Hardware")
 
 
 def plan_digest(engines: Mapping[str, EngineInfo], processor: str) -> str:
-    """Return the sha256 (hex) over the engines by view: runtime and its version, device, precision, graph, processor.
+    """Return the sha256 (hex) over the engines by view: runtime and its version, device, precision, graph, built plan,
+    processor.
 
     The processor is in it because a runtime picks its kernels by what the processor can do.
     """
     lines = [
-        f"{view} {info.backend} {info.version} {info.device} {info.precision} {info.onnx_sha256}"
+        f"{view} {info.backend} {info.version} {info.device} {info.precision} {info.onnx_sha256} {info.plan}".rstrip()
         for view, info in sorted(engines.items())
     ]
     return hashlib.sha256("\n".join((*lines, processor)).encode()).hexdigest()

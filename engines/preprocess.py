@@ -15,13 +15,15 @@ _FRAME_DIMENSIONS = 2
 
 
 class Preprocessor:
-    """Owns the input buffer of one engine: (1, 1, height, width) uint8, C-contiguous, rewritten by every call."""
+    """Writes into the input of one session, `buffer`: (1, 1, height, width) uint8, C-contiguous."""
 
-    def __init__(self, preprocessing: Preprocessing) -> None:
+    def __init__(self, preprocessing: Preprocessing, buffer: Frame | None = None) -> None:
+        """Without a buffer it makes one of its own."""
         cv2.setNumThreads(1)
         self._roi = preprocessing.roi
         self._size = (preprocessing.width, preprocessing.height)
-        self.buffer: Frame = np.zeros((1, 1, preprocessing.height, preprocessing.width), np.uint8)
+        shape = (1, 1, preprocessing.height, preprocessing.width)
+        self.buffer: Frame = np.zeros(shape, np.uint8) if buffer is None else buffer
         self._image = self.buffer[0, 0]
 
     def fill(self, frame: Frame) -> None:

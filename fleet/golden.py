@@ -8,7 +8,8 @@ import msgspec
 
 from engines.engine import Frame, allocate
 from engines.heads import decode
-from engines.onnx_runtime import OnnxRuntimeEngine
+from engines.model_engine import ModelEngine
+from engines.onnx_runtime import OnnxRuntimeSession
 from fleet.errors import NotSigned
 from signing.manifest import Model
 
@@ -30,7 +31,7 @@ def expected_scores(description: Mapping[str, object], graph: bytes, frames: Seq
         model = msgspec.convert(description, Model)
     except msgspec.ValidationError as error:
         raise NotSigned(f"model: {error}; correct its description") from error
-    engine = OnnxRuntimeEngine(model, graph, hashlib.sha256(graph).hexdigest())
+    engine = ModelEngine(model, OnnxRuntimeSession(model, graph), hashlib.sha256(graph).hexdigest())
     try:
         out, scores = allocate(engine.outputs), []
         for frame in frames:

@@ -4,31 +4,43 @@ Rules of this file:
   1. Every weight is inside these bytes. Engines read external data from their working directory, so a signature over
      the .onnx file alone would not cover the model.
   2. Only operators of `OPERATORS`, no subgraphs, no functions: the run time of a graph does not depend on the image.
-  3. Shapes are static and equal to what the signed manifest declares.
+  3. Shapes are static, inside too, and at the ends equal to what the signed manifest declares.
+  4. Size of the file, count of nodes and memory of everything between them are bounded.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from math import prod
 
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, shape_inference
 
 from signing.errors import GraphRefused
 from signing.manifest import Model, Tensor
 
 MIN_OPSET = 13
 MAX_OPSET = 21
+MAX_GRAPH_BYTES = 512 << 20
+MAX_NODES = 20_000
+MAX_ACTIVATION_BYTES = 1 << 30
+MOST_SIZES = 64
 
 OPERATORS = frozenset(
     {
-        "Add", "AveragePool", "BatchNormalization", "Cast", "Clip", "Concat", "Constant", "Conv", "DequantizeLinear",
-        "Div", "Dropout", "Elu", "Erf", "Exp", "Flatten", "Gather", "Gelu", "Gemm", "GlobalAveragePool",
-        "GlobalMaxPool", "HardSigmoid", "HardSwish", "Identity", "InstanceNormalization", "LayerNormalization",
-        "LeakyRelu", "MatMul", "Max", "MaxPool", "Min", "Mul", "Neg", "Pad", "Pow", "QuantizeLinear", "ReduceMax",
-        "ReduceMean", "ReduceSum", "Relu", "Reshape", "Sigmoid", "Slice", "Softmax", "Softplus", "Split", "Sqrt",
-        "Squeeze", "Sub", "Tanh", "Transpose", "Unsqueeze",
+        "Add", "AveragePool", "BatchNormalization", "Cast", "Clip", "Concat", "Constant", "Conv", "ConvTranspose",
+        "DequantizeLinear", "Div", "Dropout", "Elu", "Erf", "Exp", "Flatten", "Gather", "Gelu", "Gemm",
+        "GlobalAveragePool", "GlobalMaxPool", "HardSigmoid", "HardSwish", "Identity", "InstanceNormalization",
+        "LayerNormalization", "LeakyRelu", "MatMul", "Max", "MaxPool", "Min", "Mul", "Neg", "Pad", "Pow",
+        "QuantizeLinear", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum", "Relu", "Reshape", "Resize", "Sigmoid",
+        "Slice", "Softmax", "Softplus", "Split", "Sqrt", "Squeeze", "Sub", "Tanh", "Transpose", "Unsqueeze",
     }
 )  # fmt: skip
+# What takes the place of an operator that people's exporters like to write.
+INSTEAD = dict.fromkeys(
+    ("NonMaxSuppression", "NonZero", "RoiAlign", "TopK"),
+    "it belongs to a detector of two stages or with suppression inside (Faster R-CNN), whose run time depends on the "
+    "image: use an anchor-free detector with head 'boxes'; suppression is the device's",
+)
 _DTYPES: dict[str, int] = {"uint8": TensorProto.UINT8, "float32": TensorProto.FLOAT}
 
 
@@ -38,6 +50,8 @@ def check_graph(raw: bytes, model: Model) -> None:
     Raises:
         GraphRefused: naming the file and the first thing that is not acceptable.
     """
+    if len(raw) > MAX_GRAPH_BYTES:
+        raise GraphRefused(f"{model.file}: {len(raw)} bytes, at most {MAX_GRAPH_BYTES} are loaded; make it smaller")
     try:
         proto = onnx.ModelProto.FromString(raw)
     except DecodeError as error:
@@ -49,12 +63,15 @@ def check_graph(raw: bytes, model: Model) -> None:
 def _faults(proto: ModelProto, model: Model) -> Iterator[str]:
     yield from _domain_faults(proto)
     yield from _weight_faults(proto.graph)
-    for node in proto.graph.node:
-        yield from _node_faults(node)
+    if len(proto.graph.node) > MAX_NODES:
+        yield f"{len(proto.graph.node)} nodes, at most {MAX_NODES} are accepted"
+    for number, node in enumerate(proto.graph.node):
+        yield from (f"node {number} '{node.name}': {fault}" for fault in _node_faults(node))
     weights = {tensor.name for tensor in proto.graph.initializer}
     inputs = [value for value in proto.graph.input if value.name not in weights]
-    yield from _interface_faults("input", inputs, model.input)
-    yield from _interface_faults("output", proto.graph.output, model.output)
+    yield from _interface_faults("input", inputs, (model.input,))
+    yield from _interface_faults("output", proto.graph.output, model.outputs)
+    yield from _memory_faults(proto)
 
 
 def _domain_faults(proto: ModelProto) -> Iterator[str]:
@@ -85,7 +102,9 @@ def _tensor_faults(tensor: TensorProto) -> Iterator[str]:
 
 def _node_faults(node: NodeProto) -> Iterator[str]:
     if node.domain not in ("", "ai.onnx") or node.op_type not in OPERATORS:
-        yield f"operator '{node.op_type}' is not on the list of accepted operators"
+        instead = INSTEAD.get(node.op_type)
+        hint = f" ({instead})" if instead else ""
+        yield f"operator '{node.op_type}' is not on the list of accepted operators{hint}"
     if node.op_type == "Dropout" and any(node.input[2:]):
         yield "operator 'Dropout' may be told to train: its third input is chance at run time"
     for attribute in node.attribute:
@@ -103,16 +122,50 @@ def _attribute_faults(attribute: AttributeProto) -> Iterator[str]:
         yield from _tensor_faults(tensor)
 
 
-def _interface_faults(side: str, values: Iterable[ValueInfoProto], declared: Tensor) -> Iterator[str]:
+def _interface_faults(side: str, values: Iterable[ValueInfoProto], declared: Sequence[Tensor]) -> Iterator[str]:
     found = [_describe(value) for value in values]
-    wanted = (declared.name, _DTYPES[declared.dtype], declared.shape)
-    if found != [wanted]:
+    wanted = [(tensor.name, _DTYPES[tensor.dtype], tensor.shape) for tensor in declared]
+    if found != wanted:
         names = {number: name for name, number in _DTYPES.items()}
         shown = ", ".join(f"{name} {names.get(dtype, f'type {dtype}')} {list(shape)}" for name, dtype, shape in found)
-        expected = f"{declared.name} {declared.dtype} {list(declared.shape)}"
+        expected = ", ".join(f"{tensor.name} {tensor.dtype} {list(tensor.shape)}" for tensor in declared)
         yield f"{side} is [{shown}] and the manifest declares [{expected}] (0 stands for a size that is not static)"
 
 
 def _describe(value: ValueInfoProto) -> tuple[str, int, tuple[int, ...]]:
     kind = value.type.tensor_type
     return value.name, kind.elem_type, tuple(dim.dim_value for dim in kind.shape.dim)
+
+
+def _memory_faults(proto: ModelProto) -> Iterator[str]:
+    """Infer what lies between the nodes; the sum is more than an engine needs at once."""
+    try:
+        inferred = shape_inference.infer_shapes(_without_weights(proto), strict_mode=True, data_prop=True)
+    except (shape_inference.InferenceError, ValueError) as error:
+        yield f"its shapes cannot be inferred ({' '.join(str(error).split())[:200]})"
+        return
+    known = [*inferred.graph.value_info, *inferred.graph.output]
+    shapes = {value.name: _describe(value)[2] for value in known if value.type.tensor_type.HasField("shape")}
+    total = 0
+    for number, node in enumerate(inferred.graph.node):
+        for name in filter(None, node.output):
+            shape = shapes.get(name)
+            if shape is None or 0 in shape:
+                yield f"node {number} '{node.name}' ({node.op_type}): the size of '{name}' is not static"
+                return
+            total += 4 * prod(shape)
+    if total > MAX_ACTIVATION_BYTES:
+        yield f"its nodes write {total >> 20} MiB, at most {MAX_ACTIVATION_BYTES >> 20} MiB are accepted"
+
+
+def _without_weights(proto: ModelProto) -> ModelProto:
+    """Return the graph with its weights as shapes alone; numbers that are sizes stay."""
+    graph = onnx.GraphProto(name=proto.graph.name, node=proto.graph.node)
+    graph.input.extend(proto.graph.input)
+    graph.output.extend(proto.graph.output)
+    for tensor in proto.graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT and prod(tensor.dims) > MOST_SIZES:
+            graph.initializer.add(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
+        else:
+            graph.initializer.append(tensor)
+    return ModelProto(ir_version=proto.ir_version, opset_import=proto.opset_import, graph=graph)

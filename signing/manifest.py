@@ -21,6 +21,9 @@ MAX_BUNDLE_BYTES = 2 << 30
 MAX_FILES = 512
 MAX_MODELS = 64
 LONGEST_REASON = 300
+MAX_MAP_CELLS = 4000
+MAX_BOXES = 8400
+BOX_COLUMNS = 5
 
 T = TypeVar("T")
 
@@ -78,17 +81,31 @@ class Preprocessing(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Model(Struct, frozen=True, forbid_unknown_fields=True):
-    """One graph: uint8 image in, one value per class out, in the order of `classes`.
+    """One graph: uint8 image in, numbers for each of `classes` out, in their order.
 
-    `head` says what the values are: "probability" in 0..1, or "logit" (the sigmoid is taken outside the graph).
+    `head` says what the numbers are (engines.heads decodes them):
+      "probability", "logit": one value per class, [1, C]; of a logit the sigmoid is taken outside the graph.
+      "boxes": rows of left, top, right, bottom in pixels of the graph's input, objectness 0..1 and a probability 0..1
+        per class, [1, N, 5 + C]; of two boxes that overlap by more than `overlap` (intersection over union) the lower
+        one is suppressed.
+      "mask": a probability 0..1 per class and cell, [1, C, h, w]; a class scores what `cells` of its cells reach.
+    `map`: a second output that explains, [1, 1 or C, h, w], larger where the graph saw more of the class.
     """
 
     file: Name
     input: Tensor
     output: Tensor
-    head: Literal["probability", "logit"]
+    head: Literal["probability", "logit", "boxes", "mask"]
     classes: Annotated[tuple[Word, ...], Meta(min_length=1, max_length=64)]
     preprocessing: Preprocessing
+    map: Tensor | None = None
+    overlap: Share = 0.5
+    cells: Annotated[int, Meta(ge=1, le=MAX_MAP_CELLS)] = 1
+
+    @property
+    def outputs(self) -> tuple[Tensor, ...]:
+        """Every output of the graph, in its order."""
+        return (self.output, self.map) if self.map else (self.output,)
 
 
 class Defect(Struct, frozen=True, forbid_unknown_fields=True):
@@ -99,18 +116,27 @@ class Defect(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class GoldenCase(Struct, frozen=True, forbid_unknown_fields=True):
-    """One raw frame, a grey PNG of the bundle, and the scores `model` gives it."""
+    """One raw frame, a grey PNG of the bundle, and the scores `model` gives it.
+
+    `raw` names a file of the bundle with the numbers of the graph themselves, float32, little-endian, every output in
+    its order: a score near 0 or 1 hides what they show.
+    """
 
     file: Name
     model: Word
     scores: Annotated[dict[Word, Share], Meta(min_length=1)]
+    raw: Name | None = None
 
 
 class Golden(Struct, frozen=True, forbid_unknown_fields=True):
-    """Known answers: a loaded engine must give every score within `tolerance` (engines.golden)."""
+    """Known answers: a loaded engine must give every score within `tolerance` (engines.golden).
+
+    Every number x of a case's `raw` must come out within `raw_tolerance` times max(1, |x|).
+    """
 
     tolerance: Annotated[float, Meta(gt=0.0, le=0.1)]
     cases: Annotated[tuple[GoldenCase, ...], Meta(min_length=1, max_length=MAX_FILES)]
+    raw_tolerance: Annotated[float, Meta(gt=0.0, le=0.1)] = 0.01
 
 
 class Training(Struct, frozen=True, forbid_unknown_fields=True):
@@ -206,12 +232,36 @@ def _model_faults(model: Model, manifest: BundleManifest) -> Iterator[str]:
         yield f"file '{model.file}' is not an .onnx file"
     if model.input.dtype != "uint8" or model.input.shape != (1, 1, pre.height, pre.width):
         yield f"input must be uint8 of shape [1, 1, {pre.height}, {pre.width}], as preprocessing makes it"
-    if model.output.dtype != "float32" or model.output.shape != (1, len(model.classes)):
-        yield f"output must be float32 of shape [1, {len(model.classes)}], one value per class"
+    yield from _output_faults(model)
     if len(set(model.classes)) != len(model.classes):
         yield "a class is named twice"
     if pre.width > pre.roi.width or pre.height > pre.roi.height:
         yield "preprocessing enlarges the region; area resize only reduces"
+
+
+def _output_faults(model: Model) -> Iterator[str]:
+    """Yield what the shapes of the outputs lack; sizes of the graph are compared with them in signing.graph."""
+    count = len(model.classes)
+    if any(tensor.dtype != "float32" for tensor in model.outputs):
+        yield "outputs must be float32"
+    match model.head, model.output.shape:
+        case "boxes", (1, rows, columns) if rows <= MAX_BOXES and columns == BOX_COLUMNS + count:
+            pass
+        case "boxes", _:
+            yield f"output must be of shape [1, N, {BOX_COLUMNS + count}] with N of at most {MAX_BOXES}"
+        case "mask", (1, classes, height, width) if classes == count and model.cells <= height * width:
+            pass
+        case "mask", _:
+            yield f"output must be of shape [1, {count}, h, w] with h * w of at least 'cells'"
+        case _, shape if shape != (1, count):
+            yield f"output must be float32 of shape [1, {count}], one value per class"
+    match model.map and model.map.shape:
+        case None:
+            pass
+        case (1, maps, height, width) if maps in (1, count) and height * width <= MAX_MAP_CELLS:
+            pass
+        case _:
+            yield f"map must be of shape [1, 1 or {count}, h, w] with h * w of at most {MAX_MAP_CELLS}"
 
 
 def _defect_faults(manifest: BundleManifest) -> Iterator[str]:
@@ -233,6 +283,8 @@ def _case_faults(case: GoldenCase, manifest: BundleManifest) -> Iterator[str]:
         yield f"file '{case.file}' is not listed under files"
     if not case.file.endswith(".png"):
         yield f"file '{case.file}' is not a .png file"
+    if case.raw is not None and (case.raw not in manifest.files or not case.raw.endswith(".f32")):
+        yield f"raw '{case.raw}' is not an .f32 file that is listed under files"
 
 
 def _shown(error: Exception) -> str:

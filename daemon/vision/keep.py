@@ -20,6 +20,7 @@ import msgspec
 from daemon.evidence_file import EVIDENCE, Image, ImageDamaged, image_file, image_files, is_whole, read_image
 from daemon.records import EvidenceRow, Kept
 from daemon.vision.pending import CAPACITY, Pending
+from daemon.vision.plan import Seen
 from daemon.vision.retention import Retention
 from signing.durable import sync_directory, write_durably
 
@@ -38,10 +39,21 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """One image to keep, and the row that will say so (number 0, state retained)."""
+    """One image to keep, and the row that will say so (number 0, state retained).
+
+    `seen` is what its model gave where that can explain why the unit was not accepted; `defect` is what decided.
+    """
 
     row: EvidenceRow
     image: Image
+    seen: Seen | None = None
+    defect: str = ""
+
+    def explained(self) -> EvidenceRow:
+        """Return the row with the explanation in it."""
+        if self.seen is None:
+            return self.row
+        return msgspec.structs.replace(self.row, explanation=self.seen.explanation(self.defect))
 
 
 class Keeper:
@@ -146,8 +158,8 @@ class Keeper:
         rows: list[EvidenceRow] = []
         for item in items:
             coming = {row.digest: row.bytes for row in rows if row.state is Kept.RETAINED}
-            full = self._no_room(item, coming)
-            rows.append(self._dropped(item.row, full) if full else item.row)
+            full, row = self._no_room(item, coming), item.explained()
+            rows.append(self._dropped(row, full) if full else row)
         why = self._written_down(rows)
         for item, row in zip(items, rows, strict=True):
             self.turns += 1
@@ -212,7 +224,9 @@ class Keeper:
 
     def _release(self, rows: list[EvidenceRow]) -> None:
         self.turns += 1
-        released = [msgspec.structs.replace(row, seq=0, state=Kept.RELEASED, why="archived") for row in rows]
+        released = [
+            msgspec.structs.replace(row, seq=0, state=Kept.RELEASED, why="archived", explanation=b"") for row in rows
+        ]
         if len(self._pending) + len(rows) > CAPACITY or self._written_down(released):
             return
         try:

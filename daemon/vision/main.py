@@ -20,6 +20,7 @@ from daemon import notify
 from daemon.config import ConfigError, Station, load, runtime_dir, state_dir
 from daemon.messages import PROTO, Hello
 from daemon.recipe import RecipeRefused
+from daemon.vision.idle import Idle
 from daemon.vision.keep import Keeper
 from daemon.vision.links import Link
 from daemon.vision.loading import Loader
@@ -62,7 +63,8 @@ def main(station_path: Path) -> int:
     loaded = loader.warm.active.loaded
     _log.info("loaded bundle %s, recipe %s", loaded.bundle_name, loaded.recipe_name)
     keeper = Keeper(state, station.vision.evidence_quota_mb << 20)
-    pipeline = Pipeline(loader, *_links(station, runtime), keeper)
+    idle = Idle(station.vision.golden_minutes)
+    pipeline = Pipeline(loader, _links(station, runtime), keeper, idle)
     gc.collect()
     gc.freeze()
     status = supervise(stop, {"infer": pipeline, "keep": keeper, "load": loader})
@@ -70,12 +72,12 @@ def main(station_path: Path) -> int:
     return status
 
 
-def _links(station: Station, runtime: Path) -> tuple[Link, list[Link]]:
+def _links(station: Station, runtime: Path) -> list[Link]:
     hello = Hello(PROTO, "vision", station.name, secrets.randbits(32))
     line = Link("line", runtime / "line.sock", hello)
     recorder = Link("recorder", runtime / "recorder.sock", hello)
     cameras = [Link("camera", runtime / f"camera-{camera.name}.sock", hello) for camera in station.cameras]
-    return line, [recorder, *cameras]
+    return [line, recorder, *cameras]
 
 
 def supervise(stop: threading.Event, workers: Mapping[str, Worker]) -> int:

@@ -11,29 +11,33 @@ import hashlib
 import logging
 import time
 from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 
 from daemon.evidence_file import Image
 from daemon.messages import Arm, Bound, FrameReady, Judged, Release, Ring, Staged, Stored, Unbound, VisionFault
 from daemon.records import EvidenceRow, Kept
-from daemon.units import FrameKey, UnitId, ViewKey
+from daemon.units import FrameKey, JudgedView, UnitId, Verdict, ViewKey
 from daemon.vision.choice import is_kept
 from daemon.vision.fusion import Again, Command, Drop, Fusion, Judge, Looked, Sight
+from daemon.vision.idle import Idle
 from daemon.vision.keep import Keeper, Offer
 from daemon.vision.links import Link, Links
 from daemon.vision.loading import Loader, Warm
-from daemon.vision.plan import Plan, rules_of
+from daemon.vision.plan import Plan, Scored, Seen, rules_of
 from daemon.vision.reports import Reports
 from daemon.vision.ring_map import RingMap, RingRefused
 from daemon.wire import Message, WireError
 from engines.engine import Frame
+from engines.errors import EngineError
 
 IDLE_S = 0.05
 EXPIRE_NS = 100_000_000
 FAULT_PERIOD_NS = 1_000_000_000
-FAULT_CODE, DROPPED_CODE = "VISION_FAULT", "EVIDENCE_DROPPED"
+FAULT_CODE, DROPPED_CODE, GOLDEN_CODE = "VISION_FAULT", "EVIDENCE_DROPPED", "GOLDEN_FAILED"
 NOT_JUDGED = "not judged"
 
 _log = logging.getLogger(__name__)
@@ -43,7 +47,7 @@ _log = logging.getLogger(__name__)
 class _Held:
     """A frame whose unit is not judged yet; `image` is a ring slot until it was copied out.
 
-    `usable`: it is complete and in good light.
+    `usable`: it is complete and in good light. `seen`: what its model gave, where that explains anything.
     """
 
     width: int
@@ -52,6 +56,7 @@ class _Held:
     digest: str
     usable: bool
     looked: Looked | None = None
+    seen: Seen | None = None
 
     def pixels(self) -> bytes:
         return self.image if isinstance(self.image, bytes) else self.image.tobytes()
@@ -60,17 +65,28 @@ class _Held:
         """Return the pixels, (height, width) uint8."""
         return np.frombuffer(self.pixels(), np.uint8).reshape(self.height, self.width)
 
+    def picture(self) -> Image:
+        return Image(self.width, self.height, self.pixels())
+
     def offer(self, unit: UnitId, view: ViewKey, key: FrameKey, why: str) -> Offer:
         """Return the image for the evidence store, named by the digest of these very pixels."""
-        image = Image(self.width, self.height, self.pixels())
+        image = self.picture()
         row = EvidenceRow(0, unit, view, key, self.digest, Kept.RETAINED, why, image.file_bytes)
         return Offer(row, image)
+
+
+class Onlooker(Protocol):
+    """Who sees a unit once its verdict is on its way, and can do nothing about it. `offer` never blocks."""
+
+    def offer(self, judged: Judged, sights: Sequence[tuple[JudgedView, Image]]) -> None: ...
 
 
 class Pipeline:
     """Everything thread `infer` owns. `turns` grows with every pass of the loop."""
 
-    def __init__(self, loader: Loader, line: Link, others: list[Link], keeper: Keeper) -> None:
+    def __init__(
+        self, loader: Loader, links: Sequence[Link], keeper: Keeper, idle: Idle, onlooker: Onlooker | None = None
+    ) -> None:
         self._loader = loader
         self._warm = loader.warm
         self._active = plan = loader.warm.active
@@ -78,9 +94,9 @@ class Pipeline:
         self._left: Plan | None = None
         self._judges: dict[str, Judge] = {}
         self._recipes: dict[str, str] = {}
-        self._line = line
-        self._links = Links([line, *others])
-        self._recorder = next((link for link in others if link.process == "recorder"), None)
+        self._line = next(link for link in links if link.process == "line")
+        self._links = Links(list(links))
+        self._recorder = next((link for link in links if link.process == "recorder"), None)
         self._keeper = keeper
         self._reports = Reports(keeper.outcomes)
         self._arm = Arm("", "", "", "")
@@ -89,6 +105,8 @@ class Pipeline:
         self._waiting: deque[tuple[Link, FrameReady]] = deque()
         self._held: dict[Sight, _Held] = {}
         self._faults: dict[str, int] = {}
+        self._idle = idle
+        self._onlooker = onlooker
         self._next_expiry_ns = 0
         self._reported_drops = 0
         self._stopping = False
@@ -100,11 +118,13 @@ class Pipeline:
         self._stopping = True
 
     def run(self) -> None:
-        """Body of thread `infer`: serve until `stop`."""
+        """Body of thread `infer`: serve until `stop`, or until an engine fails its golden frames, which was told."""
         try:
             while not self._stopping:
                 self.turns += 1
                 self._turn()
+        except EngineError as error:
+            _log.critical("the engines are not to be trusted any more: %s", error)
         finally:
             self._links.close()
 
@@ -121,6 +141,8 @@ class Pipeline:
         if self._waiting:
             link, ready = self._waiting.popleft()
             self._look(link, ready)
+        else:
+            self._prove(self._idle.work)
         self._report()
         self._expire(time.monotonic_ns())
 
@@ -207,12 +229,30 @@ class Pipeline:
             self._left = None
         elif arm.recipe != self._arm.recipe:
             self._left = self._plans.get(self._arm.recipe)  # units under way are its own still
+        began = arm.batch and arm.batch != self._arm.batch
         self._arm = arm
+        if began:
+            self._prove(self._idle.batch_began)
         self._loader.armed = (arm.bundle, arm.recipe)
         if not arm.batch and (left or self._active is not self._warm.active):
             self._take(self._warm)
         if arm.batch and (arm.bundle, arm.recipe) not in {plan.key for plan in self._plans.values()}:
             self._fault("wrong digest", f"batch {arm.batch} is armed for another bundle or recipe than is loaded")
+
+    def _prove(self, work: Callable[[Plan, int], None]) -> None:
+        """Ask the engines that judge now for golden answers.
+
+        Raises:
+            EngineError: they do not give them; the process ends with it, and starts again from verified bytes.
+        """
+        plan, now_ns = self._plans.get(self._arm.recipe, self._active), time.monotonic_ns()
+        try:
+            work(plan, now_ns)
+        except EngineError as error:
+            minutes = (now_ns - plan.canary.right_since_ns) / 60e9
+            doubt = f"all of them were right {minutes:.1f} minutes ago: what was accepted since then is in doubt"
+            self._fault("golden", f"{error}; {doubt}", GOLDEN_CODE)
+            raise
 
     def _plan_for(self, camera: str) -> Plan:
         """Return what probably judges the next unit that this camera shows."""
@@ -253,7 +293,7 @@ class Pipeline:
         evidence = ready.evidence
         held, plan = self._held[evidence.key, region], self._plan_for(evidence.key.camera)
         started_ns = time.monotonic_ns()
-        scores = self._scores(plan, evidence.key.camera, image) if held.usable else {}
+        scores = self._scores(plan, evidence.key.camera, image, held)
         inferred_ns = time.monotonic_ns()
         looked = Looked(
             key=evidence.key,
@@ -277,7 +317,7 @@ class Pipeline:
             self._carry_out(self._fusion.unbound(wanted.key, wanted.region))
             return
         started_ns = time.monotonic_ns()
-        scores = self._scores(plan, wanted.key.camera, held.frame()) if held.usable else {}
+        scores = self._scores(plan, wanted.key.camera, held.frame(), held)
         now_ns = time.monotonic_ns()
         took_ns = now_ns - started_ns
         held.looked = replace(
@@ -294,8 +334,10 @@ class Pipeline:
             self._fault(f"{code} {camera}", self._active.lights[camera].text(reading), code, camera)
         return reading.lit
 
-    def _scores(self, plan: Plan, camera: str, image: Frame) -> dict[str, float]:
-        scored = plan.scores(camera, image)
+    def _scores(self, plan: Plan, camera: str, image: Frame, held: _Held) -> dict[str, float]:
+        scored = plan.scores(camera, image) if held.usable else Scored({})
+        held.seen = scored.seen
+        self._idle.inferred(time.monotonic_ns())
         if scored.fault:
             self._fault("engine fault", scored.fault)
         return scored.scores
@@ -314,10 +356,14 @@ class Pipeline:
 
     def _keep(self, judged: Judged) -> None:
         wanted = is_kept(judged, self._plans[judged.recipe].recipe.evidence_share, self._arm.batch)
-        for view in judged.views:
-            held = self._held.pop((view.key, view.view.region), None)
-            if held and wanted:
-                self._keeper.offer(held.offer(judged.unit, view.view, view.key, ""))
+        found = [(view, self._held.pop((view.key, view.view.region), None)) for view in judged.views]
+        sights = [(view, held) for view, held in found if held is not None]
+        for view, held in sights if wanted else ():
+            offer = held.offer(judged.unit, view.view, view.key, "")
+            rejected = judged.verdict is not Verdict.ACCEPT
+            self._keeper.offer(replace(offer, seen=held.seen, defect=judged.defect) if rejected else offer)
+        if self._onlooker is not None:
+            self._onlooker.offer(judged, [(view, held.picture()) for view, held in sights])
 
     def _fault(self, kind: str, text: str, code: str = FAULT_CODE, subject: str = "") -> None:
         """Tell the log and `line`, at most once in FAULT_PERIOD_NS for each kind."""

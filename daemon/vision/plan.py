@@ -13,8 +13,10 @@ from daemon.recipe import Recipe, admit, read_recipe
 from daemon.views import views_of
 from daemon.vision.judging import Limit, Rules
 from daemon.vision.light import Light, Reading
+from engines.canary import Canary
 from engines.engine import Engine, Frame, Outputs, allocate
 from engines.errors import EngineError
+from engines.explanation import encode, explain
 from engines.heads import decode
 from engines.load import load as load_engine
 from engines.plan_digest import plan_digest, processor
@@ -22,6 +24,8 @@ from signing.keyring import load_trust
 from signing.manifest import Model
 from signing.sealed import open_directory
 from signing.verify import VerifiedBundle, VerifiedRecipe, verify, verify_recipe
+
+EXPLAIN_THEMSELVES = ("boxes", "mask")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +36,38 @@ class Looker:
     model: Model
     out: Outputs
 
+    def seen(self, scores: Mapping[str, float]) -> "Seen | None":
+        """Return a copy of what the engine gave last, if that explains anything."""
+        if self.model.map is None and self.model.head not in EXPLAIN_THEMSELVES:
+            return None
+        return Seen(self.model, {name: values.copy() for name, values in self.out.items()}, scores)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a model gave for one view, kept until it may have to be explained; `scores` are never empty."""
+
+    model: Model
+    out: Outputs
+    scores: Mapping[str, float]
+
+    def explanation(self, defect: str) -> bytes:
+        """Return what speaks for a class (engines.explanation), for the strongest where `defect` is no class of it."""
+        code = defect if defect in self.scores else max(self.scores, key=lambda name: self.scores[name])
+        found = explain(self.model, self.out, code)
+        return encode(found) if found else b""
+
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """Class scores of one view; empty where there are none, and `fault` says why ("" = nobody judges this camera)."""
+    """Class scores of one view; empty where there are none, and `fault` says why ("" = nobody judges this camera).
+
+    `seen` is there where the model can explain itself.
+    """
 
     scores: dict[str, float]
     fault: str = ""
+    seen: Seen | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +101,14 @@ class Plan:
     """`lookers` by view of the recipe, `looks` says which view each camera takes.
 
     `lights` by camera, where there is a reference patch; `regions` by camera, where a frame shows several units.
+    `canary` asks the engines for their golden answers.
     """
 
     loaded: Loaded
     recipe: Recipe
     lookers: Mapping[str, Looker]
     looks: Mapping[str, str]
+    canary: Canary
     lights: Mapping[str, Light] = field(default_factory=dict)
     regions: Mapping[str, Sequence[Region]] = field(default_factory=dict)
 
@@ -108,7 +139,7 @@ class Plan:
         scores = decode(looker_.model, looker_.out)
         if not all(math.isfinite(score) for score in scores.values()):
             return Scored({}, f"model {looker_.model.file} gave a score that is not a number")
-        return Scored(scores)
+        return Scored(scores, seen=looker_.seen(scores))
 
     def close(self) -> None:
         """Release the engines. Called once."""
@@ -163,7 +194,7 @@ def verify_pair(station: Station, folders: Folders) -> Pair:
 
 
 def load_pair(station: Station, pair: Pair) -> Plan:
-    """Load and warm an engine for each view of a pair.
+    """Load and warm an engine for each view of a pair, and see that it gives the golden answers.
 
     Raises:
         ConfigError, EngineError: each one line; nothing is loaded.
@@ -176,8 +207,9 @@ def load_pair(station: Station, pair: Pair) -> Plan:
     looks = {camera.name: camera.look for camera in station.cameras}
     lights = {camera.name: _light(camera) for camera in station.cameras if camera.patch}
     regions = {camera.name: camera.regions for camera in station.cameras if camera.regions}
+    canary = Canary(bundle, [(models[look], used.engine) for look, used in lookers.items()])
     digest = plan_digest({look: used.engine.info for look, used in lookers.items()}, processor())
-    return Plan(loaded_of(pair, digest), recipe, lookers, looks, lights, regions)
+    return Plan(loaded_of(pair, digest), recipe, lookers, looks, canary, lights, regions)
 
 
 def _light(camera: Camera) -> Light:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from engines.engine import Engine, Frame, Outputs, allocate
@@ -132,7 +133,14 @@ def test_an_unknown_model_is_refused_by_name(bundle: VerifiedBundle, backend: st
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_graph_the_backend_cannot_run_is_refused_in_one_line(tmp_path: Path, backend: str) -> None:
     proto = bundle_1.tiny_model()
-    proto.graph.node[5].input[0] = "nowhere"
+    whole = [
+        onnx.helper.make_node("Cast", ["both"], ["whole"], to=onnx.TensorProto.INT16),
+        onnx.helper.make_node("Elu", ["whole"], ["elu"]),
+        onnx.helper.make_node("Cast", ["elu"], ["floats"], to=onnx.TensorProto.FLOAT),
+    ]
+    proto.graph.node[5].input[0] = "floats"
+    for number, node in enumerate(whole):
+        proto.graph.node.insert(5 + number, node)
     bundle_1.make_bundle(tmp_path / "bundle", proto.SerializeToString())
     with pytest.raises(ModelRefused) as caught:
         BACKENDS[backend](open_bundle(tmp_path / "bundle"), "side")

@@ -5,7 +5,7 @@ from dataclasses import replace
 from engines.engine import EngineInfo
 from engines.plan_digest import plan_digest, processor
 
-INFO = EngineInfo("onnxruntime", "1.20.0", "cpu", "fp32", "a" * 64, 20, 1_000_000)
+INFO = EngineInfo("onnxruntime", "1.20.0", "cpu", "fp32", "a" * 64, "", 20, 1_000_000)
 
 
 def test_what_does_not_execute_does_not_count():
