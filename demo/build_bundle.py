@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from demo.explain import MAP, map_shape
 from demo.golden import golden_frames
 from demo.spec import FOLDER, DemoSpec, ViewSpec, load_spec
 from engines.errors import EngineError
@@ -149,6 +150,7 @@ def model_description(model: ViewSpec) -> dict[str, Any]:
         "file": model.file,
         "input": {"name": "image", "dtype": "uint8", "shape": [1, 1, size.height, size.width]},
         "output": {"name": "scores", "dtype": "float32", "shape": [1, len(model.classes)]},
+        "map": {"name": MAP, "dtype": "float32", "shape": map_shape(FOLDER / model.file)},
         "head": "probability",
         "classes": [str(code) for code in model.classes],
         "preprocessing": {

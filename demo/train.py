@@ -17,6 +17,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
+import onnx
 import torch
 from rich.console import Console
 from rich.progress import Progress
@@ -24,6 +25,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from demo.dataset import Units, render_units
+from demo.explain import with_map
 from demo.network import STRIDE, Scorer, Shape, VialNet
 from demo.score import HELD_OUT_UNITS, SCORE_FILE, log_odds, run_model, score, write_atomically
 from demo.spec import FOLDER, SPEC_FILE, ViewSpec, load_spec
@@ -130,6 +132,7 @@ def export(net: VialNet, model: ViewSpec, file: Path) -> None:
         torch.onnx.export(
             plain, (example,), str(file), input_names=["image"], output_names=["scores"], dynamo=False, opset_version=17
         )
+    file.write_bytes(with_map(onnx.load(file)).SerializeToString(deterministic=True))
 
 
 def thresholds(model: ViewSpec, units: Units, scores: Floats) -> list[float]:

@@ -1,4 +1,4 @@
-"""Leaves `linewarden replay`, which judges kept images again, and `linewarden evidence verify`, which checks them."""
+"""Leaves `linewarden replay`, which judges kept images again, and `linewarden evidence`: check and explain them."""
 
 import argparse
 import contextlib
@@ -13,7 +13,7 @@ from daemon import config
 from daemon.ledger_file import LEDGER, reading
 from daemon.store_requests import STORE
 from daemon.vision.plan import Folders, Plan, folders_of
-from provisioning import evidence_check, places
+from provisioning import evidence_check, pictures, places
 from provisioning.places import PlaceError
 from provisioning.replay import Likeness, Replayer, load_pinned, summary
 from provisioning.replay_rows import Pins, scope_of, units_of
@@ -45,6 +45,13 @@ def add(commands: "argparse._SubParsersAction[Any]") -> None:
     verify = evidence.add_parser("verify", help="every image against its digest, every row against the store")
     verify.add_argument("--state", type=Path, metavar="DIR", help="state folder (default: the device's, or newest run)")
     verify.set_defaults(run=_verify)
+    explain = evidence.add_parser("explain", help="pictures that show why a unit was rejected: heat map or boxes")
+    explain.add_argument("unit", metavar="UNIT", help="number (the newest of it) or epoch.lane.number")
+    explain.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="where to write them (default: here)")
+    explain.add_argument(
+        "--state", type=Path, metavar="DIR", help="state folder (default: the device's, or newest run)"
+    )
+    explain.set_defaults(run=_explain)
 
 
 def _tolerance(text: str) -> float:
@@ -86,6 +93,15 @@ def _verify(parsed: argparse.Namespace) -> int:
     for text in wrong[:SHOWN]:
         print(f"  {text}")
     return DIFFERENT if wrong else IDENTICAL
+
+
+def _explain(parsed: argparse.Namespace) -> int:
+    try:
+        for path in pictures.explain(places.find_state(parsed.state), parsed.unit, parsed.out):
+            print(path)
+    except OSError as error:
+        raise PlaceError(f"{parsed.out}: {error.strerror}; name another folder with --out") from error
+    return IDENTICAL
 
 
 def _plan(parsed: argparse.Namespace, state: Path, pins: Pins) -> Plan:

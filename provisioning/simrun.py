@@ -14,7 +14,7 @@ from rich.console import Console
 from daemon.ledger_file import LEDGER
 from engines.errors import EngineError
 from provisioning import control, pictures, report, truth
-from provisioning.bundles import verify_directory
+from provisioning.bundles import pair_at, verify_directory
 from provisioning.places import working
 from provisioning.sim import POOL_NAME, Options, SimError, Simulation
 from provisioning.simstation import LOOKS, Documents, Run, demo_documents
@@ -33,6 +33,8 @@ def run(options: Options, bundle: Path | None, recipe: Path | None, trust: Path 
         PlaceError, BundleRefused, SimError, BoxError: one line each; nothing is left running.
     """
     demo = demo_documents()
+    if bundle is not None and recipe is None:
+        bundle, recipe = pair_at(bundle)
     documents = replace(demo, bundle=bundle or demo.bundle, recipe=recipe or demo.recipe, trust=trust or demo.trust)
     swapped = (options.swap.bundle, options.swap.recipe) if options.swap else ()
     for directory in (documents.bundle, documents.recipe, *swapped):

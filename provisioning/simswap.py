@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from daemon.messages import Act
 from daemon.store_requests import STORE
+from provisioning.bundles import pair_at
 from provisioning.places import PlaceError
 from signing.errors import SigningError
 from signing.index import Kind
@@ -50,13 +51,7 @@ def planned(text: str, units: int) -> Swap:
     name, _, number = text.rpartition("@")
     if not name or not number.isdecimal() or not 1 <= int(number) < units:
         raise PlaceError(f"--swap-bundle {text!r}: give DIR@UNIT, the unit from 1 to {units - 1}")
-    folder = Path(name)
-    bundle = folder / "bundle" if (folder / "bundle").is_dir() else folder
-    recipe = bundle.with_name(bundle.name.replace("bundle", "recipe"))
-    for path, document in ((bundle, BUNDLE_DOCUMENT), (recipe, RECIPE_DOCUMENT)):
-        if not (path / document).is_file():
-            raise PlaceError(f"--swap-bundle {text!r}: {path / document} is missing: name a bundle with its recipe")
-    return Swap(bundle.resolve(), recipe.resolve(), int(number))
+    return Swap(*pair_at(Path(name)), int(number))
 
 
 def stage(swap: Swap, trust: Path, state: Path) -> None:

@@ -52,9 +52,12 @@ class Seen:
     scores: Mapping[str, float]
 
     def explanation(self, defect: str) -> bytes:
-        """Return what speaks for a class (engines.explanation), for the strongest where `defect` is no class of it."""
-        code = defect if defect in self.scores else max(self.scores, key=lambda name: self.scores[name])
-        found = explain(self.model, self.out, code)
+        """Return what speaks for a class (engines.explanation), for the strongest where none decided ("").
+
+        b"" for a class that this model knows nothing of: its heat map would show the least cold place of a good view.
+        """
+        code = defect or max(self.scores, key=lambda name: self.scores[name])
+        found = explain(self.model, self.out, code) if code in self.scores else None
         return encode(found) if found else b""
 
 

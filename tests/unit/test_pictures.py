@@ -6,18 +6,22 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
+import pytest
 
 from daemon.evidence_file import Image, image_file
 from daemon.messages import UnitRow
 from daemon.records import EvidenceRow, Kept
 from daemon.units import FrameKey, UnitId, ViewKey
-from provisioning.pictures import SHOWN, rejects, write_previews
+from engines.explanation import Explanation, encode
+from provisioning.pictures import SHOWN, explain, rejects, write_previews
+from provisioning.places import PlaceError
+from signing.manifest import Region
 from tests.unit.evidence_world import Book, unit_row
 
 Picture = npt.NDArray[np.uint8]
 
 
-def _store(state: Path, units: list[tuple[int, str, str]], image: Picture) -> Path:
+def _store(state: Path, units: list[tuple[int, str, str]], image: Picture, explanation: bytes = b"") -> Path:
     """Record units as (number, camera, defect), "" for accepted ones, and keep an image of each."""
     rows: list[UnitRow | EvidenceRow] = []
     for number, camera, defect in units:
@@ -28,7 +32,7 @@ def _store(state: Path, units: list[tuple[int, str, str]], image: Picture) -> Pa
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(Image(pixels.shape[1], pixels.shape[0], pixels.tobytes()).encoded())
         key = FrameKey(camera, 1, number)
-        row = EvidenceRow(0, UnitId(1, 0, number), ViewKey(camera), key, digest, Kept.RETAINED, "", 1)
+        row = EvidenceRow(0, UnitId(1, 0, number), ViewKey(camera), key, digest, Kept.RETAINED, "", 1, explanation)
         rows += [unit_row(row, accepted=not defect, defect=defect), row]
     Book(state).store(*rows)
     return state
@@ -56,3 +60,33 @@ def test_nothing_kept_leaves_nothing(tmp_path: Path) -> None:
     assert rejects(tmp_path) == []
     assert write_previews(tmp_path, tmp_path / "out") == (0, None)
     assert not (tmp_path / "out").exists()
+
+
+HOT = np.zeros((4, 4), np.float32)
+HOT[1, 2] = 3.0
+
+
+def test_why_a_unit_was_rejected_is_drawn_on_demand(tmp_path: Path) -> None:
+    """Where the map is hottest the picture is coloured, outside the region it is the frame."""
+    image = np.full((48, 64), 100, np.uint8)
+    why = encode(Explanation("crack", Region(16, 8, 32, 32), HOT))
+    state = _store(tmp_path, [(6, "body", "crack"), (7, "body", "crack")], image, why)
+    paths = explain(state, "7", tmp_path / "why")
+    assert [path.name for path in paths] == ["unit1.0.7-body-crack-why.png"]
+    drawn = cv2.imread(str(paths[0]))
+    spread = drawn.max(axis=2).astype(int) - drawn.min(axis=2)
+    assert np.unravel_index(spread[10:38, 18:46].argmax(), (28, 28)) == pytest.approx((10, 18), abs=4)
+    assert spread[:, :16].max() == spread[42:].max() == 0
+
+
+def test_a_unit_without_a_kept_reject_is_refused(tmp_path: Path) -> None:
+    state = _store(tmp_path, [(8, "body", "")], np.zeros((8, 8), np.uint8))
+    with pytest.raises(PlaceError, match="unit 8: no image of a reject"):
+        explain(state, "8", tmp_path / "why")
+    assert not (tmp_path / "why").exists()
+
+
+def test_an_explanation_of_another_release_is_no_picture_and_no_error(tmp_path: Path) -> None:
+    image = np.full((8, 8), 50, np.uint8)
+    (path,) = explain(_store(tmp_path, [(7, "body", "crack")], image, b"LWX9"), "1.0.7", tmp_path / "why")
+    assert np.unique(cv2.imread(str(path))[1:]).tolist() == [50]

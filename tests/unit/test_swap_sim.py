@@ -9,6 +9,7 @@ import pytest
 from daemon.acts import unfit
 from fleet.signatures import Words, sign_swap_order
 from provisioning import batchacts, cli, simswap
+from provisioning.errors import CommandFailed
 from provisioning.lineacts import ActRefused
 from provisioning.places import PlaceError
 from signing.key_file import private_pem
@@ -52,7 +53,7 @@ def test_a_bundle_with_its_recipe_beside_it_or_a_folder_with_both(demo: Path) ->
 )
 def test_anything_else_is_one_line(demo: Path, text: str, capsys: pytest.CaptureFixture[str]) -> None:
     named = f"{demo}/{text}" if text.strip("@5") else text
-    with pytest.raises(PlaceError):
+    with pytest.raises(CommandFailed):
         simswap.planned(named, 60)
     assert cli.main(["sim", "--units", "60", "--swap-bundle", named or "@"]) == 1
     assert len(capsys.readouterr().err.splitlines()) == 1
