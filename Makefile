@@ -13,7 +13,7 @@ UNITS ?= 300
 RATE ?= 600
 ARGS ?=
 
-.PHONY: help setup run test check bench soak fuzz storm campaign campaign-processes mutants exhaustive powercuts attacks plc compliance train-demo clean
+.PHONY: help setup run test check bench families gpu-check soak fuzz storm campaign campaign-processes mutants exhaustive powercuts attacks plc compliance train-demo train-families clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,7 @@ check: .venv/stamp ## lint, format, types, import contracts, sizes
 
 bench: setup ## measure latency, rates, ledger and bare spine (10 min); tables here, JSON in build/bench.json
 	@$(PYTHON) tests/bench/bench_sim.py --json build/bench.json $(ARGS)
+	@PYTHONPATH=. $(PYTHON) tests/bench/bench_engines.py
 	@PYTHONPATH=. $(PYTHON) tests/bench/bench_ledger.py
 	@PYTHONPATH=. $(PYTHON) tests/bench/bench_loop.py
 	@$(PYTHON) tests/bench/bench_spine.py --units 300
@@ -43,6 +44,12 @@ bench: setup ## measure latency, rates, ledger and bare spine (10 min); tables h
 	@PYTHONPATH=. $(PYTHON) tests/bench/bench_verify.py
 	@PYTHONPATH=. $(PYTHON) tests/bench/bench_tuf.py
 	@PYTHONPATH=.:tests/contract:tests/unit $(PYTHON) tests/bench/bench_fleet.py
+
+families: setup ## every model family: size, score, latency here, and whether NVIDIA's builder takes it; JSON in build/families.json
+	@$(PYTHON) -m scripts.families $(ARGS)
+
+gpu-check: setup ## on a GPU: conformance, golden answers and latency of every back end; keep the output in docs/measurements
+	@PYTHONPATH=. $(PYTHON) tests/bench/gpu_check.py $(ARGS)
 
 soak: setup ## inspect for half an hour and see that nothing grows (ARGS="--minutes 5"); JSON in build/soak.json
 	@$(PYTHON) tests/bench/soak.py $(ARGS)
@@ -81,6 +88,9 @@ compliance: setup ## run the tests that are tagged with a clause and write docs/
 
 train-demo: setup ## train the demo models again from rendered vials (torch, in its own .venv-train)
 	@scripts/train_demo.sh $(ARGS)
+
+train-families: setup ## train one model of every family again from rendered vials (torch, in .venv-train; an hour)
+	@scripts/train_families.sh $(ARGS)
 
 setup: .venv/stamp $(STAMPS)/simline $(STAMPS)/board var/demo/stamp ## everything the other targets need; nothing when it is done
 
