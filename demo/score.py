@@ -15,10 +15,10 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from demo.dataset import CODES, Units, render_units
-from demo.rates import auroc, clopper_pearson
 from demo.spec import FOLDER, SPEC_FILE, DemoSpec, ViewSpec, load_spec
 from drivers.sim.render import RENDERER_VERSION
 from drivers.sim.render_spec import DefectCode, View, difficulty_digest
+from engines.rates import auroc, clopper_pearson
 
 HELD_OUT_SEED = 20260004
 HELD_OUT_UNITS = 2000
