@@ -8,6 +8,7 @@ VENV=.venv
 # A hawkBit DDI server for the tests, Apache-2, in a place of its own: it brings a web framework and telemetry.
 PEERS=.venv-peers
 HAWKBIT=goosebit==0.2.12
+TENSORRT_STUBS=tensorrt-stubs==10.13.0.35.1
 # package : how its presence is seen
 NEEDED=(gcc make pkg-config libc6-dev libsystemd-dev)
 FOR_TESTS=(mbpoll libmodbus-dev strace swtpm swtpm-tools libtss2-dev softhsm2)
@@ -100,7 +101,15 @@ venv() {
         fail "pip could not install linewarden; the lines above say why"
     ln -sfn ../../scripts/linewarden-fleet "$VENV/bin/linewarden-fleet"
     tpm
+    stubs
     peers "$python"
+}
+
+# Types of TensorRT 10 to check our use of it against; their package asks for wheels that only NVIDIA's index has.
+stubs() {
+    [ -d build/stubs ] || retry "$VENV/bin/python" -m pip install -qq --disable-pip-version-check --no-deps \
+        --target build/stubs "$TENSORRT_STUBS" ||
+        say "pip could not install $TENSORRT_STUBS, its test will be skipped; the lines above say why"
 }
 
 # What the tests talk to and nothing of ours imports.
