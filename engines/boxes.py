@@ -25,39 +25,50 @@ class Box:
 
 
 def boxes(model: Model, out: Outputs, at_least: float) -> list[Box]:
-    """Return the boxes of head "boxes" that score `at_least`, best first, at most MOST_BOXES.
+    """Return the boxes of head "boxes" that score `at_least`, best first, at most MOST_BOXES."""
+    found = [box for code in model.classes for box in boxes_of(model, out, code, at_least)]
+    return sorted(found, key=lambda box: -box.score)[:MOST_BOXES]
 
-    Greedy suppression within a class: of two that overlap by more than the model's `overlap` the lower one goes.
+
+def boxes_of(model: Model, out: Outputs, code: str, at_least: float) -> list[Box]:
+    """Return the boxes of one class that score `at_least`, best first, at most MOST_BOXES; none of numbers that are no
+    numbers.
+
+    Greedy suppression within the class: of two that overlap by more than the model's `overlap` the lower one goes.
     """
     output = out[model.output.name]
-    scores = np.nan_to_num(box_scores(output), nan=0.0)
-    found = [
-        Box(code, float(scores[row, column]), *(float(edge) for edge in output[0, row, :4]))
-        for column, code in enumerate(model.classes)
-        for row in suppressed(output[0, :, :4], scores[:, column], model.overlap, at_least)
+    if not np.isfinite(output).all():
+        return []
+    edges, scores = output[0, :, :4], box_scores(output)[:, model.classes.index(code)]
+    return [
+        Box(code, float(scores[row]), *(float(edge) for edge in edges[row]))
+        for row in suppressed(edges, scores, model.overlap, at_least)
     ]
-    return sorted(found, key=lambda box: -box.score)[:MOST_BOXES]
 
 
 def suppressed(
     edges: npt.NDArray[np.float32], scores: npt.NDArray[np.float32], overlap: float, at_least: float
 ) -> list[int]:
     """Return the rows that are left of boxes, (N, 4) left, top, right, bottom, by their scores, (N,); best first."""
-    order = [row for row in np.argsort(-scores, kind="stable") if scores[row] >= at_least]
+    order = np.argsort(-scores, kind="stable")
+    order = order[scores[order] >= at_least]
     kept: list[int] = []
-    while order and len(kept) < MOST_BOXES:
+    while order.size and len(kept) < MOST_BOXES:
         best, rest = order[0], order[1:]
         kept.append(int(best))
-        shares = overlaps(edges[best], edges[rest])
-        order = [row for row, share in zip(rest, shares, strict=True) if share <= overlap]
+        order = rest[overlaps(edges[best], edges[rest]) <= overlap]
     return kept
 
 
-def overlaps(one: npt.NDArray[np.float32], others: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Return intersection over union, 0..1, of a box, (4,), with each of `others`, (N, 4)."""
-    low, high = np.maximum(one[:2], others[:, :2]), np.minimum(one[2:], others[:, 2:])
+def overlaps(one: npt.NDArray[np.float32], others: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """Return intersection over union, 0..1, of a box, (4,), with each of `others`, (N, 4); 0 where neither has area."""
+    first, second = one.astype(np.float64), others.astype(np.float64)  # no product of two float32 overflows it
+    low, high = np.maximum(first[:2], second[:, :2]), np.minimum(first[2:], second[:, 2:])
     shared = np.prod(np.clip(high - low, 0.0, None), axis=1)
-    area = np.prod(np.clip(one[2:] - one[:2], 0.0, None)) + np.prod(
-        np.clip(others[:, 2:] - others[:, :2], 0.0, None), 1
-    )
-    return np.asarray(shared / np.maximum(area - shared, np.float32(1e-9)), np.float32)
+    joined = _area(first) + _area(second) - shared
+    shares: npt.NDArray[np.float64] = np.divide(shared, joined, out=np.zeros_like(shared), where=joined > 0.0)
+    return shares
+
+
+def _area(edges: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return np.asarray(np.prod(np.clip(edges[..., 2:] - edges[..., :2], 0.0, None), axis=-1))

@@ -2,27 +2,31 @@
 
 The bytes, little-endian, at most MAX_BYTES:
 
-  "LWX1", then left, top, width and height (u16) of the region in pixels of the frame, the length of the class (u8) and
+  "LWX1", then left, top, width and height (u32) of the region in pixels of the frame, the length of the class (u8) and
   the class (ASCII), then either
   "M", rows and columns (u16), lowest and highest value (f32), and rows x columns bytes: 0 = lowest, 255 = highest; or
   "B", count (u16), and for each box score, left, top, right, bottom (f32), in pixels of the frame.
 """
 
+import math
+import re
 import struct
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from engines.boxes import boxes
+from engines.boxes import MOST_BOXES, boxes_of
 from engines.engine import Outputs
 from engines.errors import EngineError
+from engines.heads import box_scores
 from signing.manifest import MAX_MAP_CELLS, Model, Region
 
 MAX_BYTES = 4096
 MAGIC, MAP, BOXES = b"LWX1", b"M", b"B"
-_REGION, _MAP, _COUNT, _BOX = struct.Struct("<4H"), struct.Struct("<HHff"), struct.Struct("<H"), struct.Struct("<5f")
+_REGION, _MAP, _COUNT, _BOX = struct.Struct("<4I"), struct.Struct("<HHff"), struct.Struct("<H"), struct.Struct("<5f")
 _LEVELS = 255
+_CLASS = re.compile(r"[a-z][a-z0-9_]{0,39}")
 # Boxes that score less than this share of the best one say nothing about the verdict.
 _WORTH_SHOWING = 0.25
 
@@ -60,14 +64,13 @@ def explain(model: Model, out: Outputs, code: str) -> Explanation | None:
     Called by: thread `keep` for each view of a unit that was not accepted, and by the masking test.
     """
     roi = model.preprocessing.roi
+    tensor = model.output if model.head == "boxes" else model.map or (model.output if model.head == "mask" else None)
+    if tensor is None or not np.isfinite(out[tensor.name]).all():
+        return None
     if model.head == "boxes":
         return Explanation(code, roi, boxes=_boxes(model, out, code))
-    tensor = model.map or (model.output if model.head == "mask" else None)
-    if tensor is None:
-        return None
     maps = out[tensor.name][0]
-    grid = maps[model.classes.index(code) if len(maps) > 1 else 0]
-    return Explanation(code, roi, _reduced(grid)) if np.isfinite(grid).all() else None
+    return Explanation(code, roi, _reduced(maps[model.classes.index(code) if len(maps) > 1 else 0]))
 
 
 def encode(explanation: Explanation) -> bytes:
@@ -78,9 +81,9 @@ def encode(explanation: Explanation) -> bytes:
     if grid is None:
         rows = [_BOX.pack(box.score, box.left, box.top, box.right, box.bottom) for box in explanation.boxes]
         return head + BOXES + _COUNT.pack(len(rows)) + b"".join(rows)
-    low, high = float(grid.min()), float(grid.max())
-    levels = np.rint((grid - low) * (_LEVELS / (high - low)) if high > low else grid * 0.0).astype(np.uint8)
-    body: bytes = levels.tobytes()
+    low, high = float(grid.min()) + 0.0, float(grid.max()) + 0.0  # minus zero is zero
+    shares = (grid.astype(np.float64) - low) / (high - low or 1.0)
+    body: bytes = np.rint(shares * _LEVELS).astype(np.uint8).tobytes()
     return head + MAP + _MAP.pack(*grid.shape, low, high) + body
 
 
@@ -104,33 +107,46 @@ def _read(raw: bytes) -> Explanation:
     at = len(MAGIC) + _REGION.size
     end = at + 1 + raw[at]
     code, kind, rest = raw[at + 1 : end].decode("ascii"), raw[end : end + 1], raw[end + 1 :]
+    if not _CLASS.fullmatch(code) or not region.width or not region.height:
+        raise ValueError("it names no class or no region")
     if kind == BOXES:
-        (count,) = _COUNT.unpack_from(rest)
-        body = rest[_COUNT.size :]
-        if len(body) != count * _BOX.size:
-            raise ValueError("boxes are cut off")
-        return Explanation(code, region, boxes=tuple(ScoredBox(*row) for row in _BOX.iter_unpack(body)))
-    if kind != MAP:
-        raise ValueError(f"kind {kind!r}")
+        return Explanation(code, region, boxes=_read_boxes(rest))
+    if kind == MAP:
+        return Explanation(code, region, _read_grid(rest))
+    raise ValueError(f"kind {kind!r}")
+
+
+def _read_boxes(rest: bytes) -> tuple[ScoredBox, ...]:
+    (count,) = _COUNT.unpack_from(rest)
+    rows = list(_BOX.iter_unpack(rest[_COUNT.size :]))
+    if len(rows) != count or count > MOST_BOXES or not all(math.isfinite(number) for row in rows for number in row):
+        raise ValueError("boxes are cut off, too many or no numbers")
+    return tuple(ScoredBox(*row) for row in rows)
+
+
+def _read_grid(rest: bytes) -> Grid:
     rows, columns, low, high = _MAP.unpack_from(rest)
     levels = np.frombuffer(rest[_MAP.size :], np.uint8).reshape(rows, columns)
-    return Explanation(code, region, np.asarray(low + levels * ((high - low) / _LEVELS), np.float32))
+    if not 0 < levels.size <= MAX_MAP_CELLS or not -math.inf < low <= high < math.inf:
+        raise ValueError("a map without cells or numbers, or with too many")
+    shares = levels / _LEVELS
+    return np.asarray(low * (1.0 - shares) + high * shares, np.float32)
 
 
 def _boxes(model: Model, out: Outputs, code: str) -> tuple[ScoredBox, ...]:
+    """Return those of one class, cut to the region, in pixels of the frame, that say something beside the best one."""
     roi, size = model.preprocessing.roi, model.preprocessing
-    across, down = roi.width / size.width, roi.height / size.height
-    found = [box for box in boxes(model, out, 0.0) if box.code == code]
+    best = float(box_scores(out[model.output.name])[:, model.classes.index(code)].max())
+
+    def across(edge: float) -> float:
+        return roi.x + min(max(edge, 0.0), size.width) * roi.width / size.width
+
+    def down(edge: float) -> float:
+        return roi.y + min(max(edge, 0.0), size.height) * roi.height / size.height
+
     return tuple(
-        ScoredBox(
-            box.score,
-            roi.x + box.left * across,
-            roi.y + box.top * down,
-            roi.x + box.right * across,
-            roi.y + box.bottom * down,
-        )
-        for box in found
-        if box.score >= _WORTH_SHOWING * found[0].score
+        ScoredBox(box.score, across(box.left), down(box.top), across(box.right), down(box.bottom))
+        for box in boxes_of(model, out, code, _WORTH_SHOWING * best)
     )
 
 

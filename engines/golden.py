@@ -21,6 +21,7 @@ from signing.verify import VerifiedBundle
 _HEAD = struct.Struct(">8s4x4sIIBB")
 _PNG, _IHDR, _GREY = b"\x89PNG\r\n\x1a\n", b"IHDR", (8, 0)
 MAX_PIXELS = 1 << 26
+_RAW_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ def case_findings(bundle: VerifiedBundle, case: GoldenCase, out: Outputs) -> lis
     """Return what differs in the outputs of one case, the scores first, of the raw numbers only the worst.
 
     Raises:
-        GoldenRefused: the case's raw numbers are not as many as the model gives.
+        GoldenRefused: the case's raw numbers are not as many as the model gives, or are no numbers.
     """
     return [*_score_findings(bundle, case, out), *_raw_findings(bundle, case, out)]
 
@@ -119,13 +120,16 @@ def _score_findings(bundle: VerifiedBundle, case: GoldenCase, out: Outputs) -> I
 def _raw_findings(bundle: VerifiedBundle, case: GoldenCase, out: Outputs) -> Iterator[GoldenFinding]:
     if case.raw is None:
         return
-    model = bundle.manifest.models[case.model]
-    expected = np.frombuffer(bundle.files[case.raw].bytes(), "<f4")
-    found = np.frombuffer(raw_bytes(model, out), "<f4")
-    if expected.size != found.size or not np.isfinite(expected).all():
+    model, file = bundle.manifest.models[case.model], bundle.files[case.raw]
+    found = np.frombuffer(raw_bytes(model, out), "<f4").astype(np.float64)
+    if file.size != found.size * _RAW_BYTES:
         raise GoldenRefused(
-            f"{case.raw}: {expected.size} numbers, model '{case.model}' gives {found.size}; build the bundle again"
+            f"{case.raw}: {file.size} bytes, model '{case.model}' gives {found.size} numbers of {_RAW_BYTES}; "
+            "build the bundle again"
         )
+    expected = np.frombuffer(file.bytes(), "<f4").astype(np.float64)
+    if not np.isfinite(expected).all():
+        raise GoldenRefused(f"{case.raw}: it holds what is no number; build the bundle again")
     off = np.nan_to_num(np.abs(found - expected) / np.maximum(1.0, np.abs(expected)), nan=np.inf)
     worst = int(off.argmax())
     if off[worst] > bundle.manifest.golden.raw_tolerance:

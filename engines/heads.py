@@ -32,6 +32,8 @@ def box_scores(output: Array) -> Array:
 
 def _values(model: Model, output: Array) -> list[float]:
     values: list[float] = output.ravel().tolist()
+    if not np.isfinite(output).all():  # the sigmoid of a logit of minus infinity would be a perfect 0
+        return [math.nan] * len(values)
     return [_sigmoid(value) for value in values] if model.head == "logit" else values
 
 
@@ -52,8 +54,6 @@ def _reached(model: Model, output: Array) -> list[float]:
 
 
 def _sigmoid(value: float) -> float:
-    if math.isnan(value):
-        return value
     if value >= 0:
         return 1.0 / (1.0 + math.exp(-value))
     power = math.exp(value)

@@ -19,13 +19,17 @@ class ModelEngine:
     """Made by `engines.load` alone, from verified bytes."""
 
     def __init__(self, model: Model, session: Session, onnx_sha256: str) -> None:
-        """Warm the session.
+        """Warm the session, which is the engine's from here on.
 
         Raises:
             ModelRefused: it fails while it is warmed up, or has other outputs than the model declares.
         """
         self._model = model
         self._session = session
+        found = {name: result.shape for name, result in session.results.items()}
+        if found != {tensor.name: tensor.shape for tensor in model.outputs}:
+            session.close()
+            raise ModelRefused(f"model {model.file}: the session gives {found}; build the bundle again")
         self._preprocessor = Preprocessor(model.preprocessing, session.image)
         self._results = [(tensor.name, session.results[tensor.name]) for tensor in model.outputs]
         facts = session.facts
@@ -84,6 +88,7 @@ class ModelEngine:
             try:
                 self._run()
             except InferenceFailed as error:
+                self._session.close()
                 raise ModelRefused(f"{error} (while it was warmed up)") from error
             durations.append(time.monotonic_ns() - started)
         return int(statistics.median(durations))

@@ -13,7 +13,7 @@ from math import prod
 
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, shape_inference
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, shape_inference
 
 from signing.errors import GraphRefused
 from signing.manifest import Model, Tensor
@@ -146,23 +146,34 @@ def _memory_faults(proto: ModelProto) -> Iterator[str]:
         return
     known = [*inferred.graph.value_info, *inferred.graph.output]
     shapes = {value.name: _describe(value)[2] for value in known if value.type.tensor_type.HasField("shape")}
-    total = 0
+    written: dict[str, tuple[int, str]] = {}
     for number, node in enumerate(inferred.graph.node):
+        place = f"node {number} '{node.name}' ({node.op_type})"
         for name in filter(None, node.output):
             shape = shapes.get(name)
-            if shape is None or 0 in shape:
-                yield f"node {number} '{node.name}' ({node.op_type}): the size of '{name}' is not static"
+            if shape is None or any(size < 1 for size in shape):
+                yield f"{place}: the size of '{name}' is not static"
                 return
-            total += 4 * prod(shape)
+            if name in written:
+                yield f"{place}: '{name}' was written before, by {written[name][1]}"
+            written[name] = 4 * prod(shape), place
+    total, (most, largest) = sum(size for size, _ in written.values()), max(written.values(), default=(0, ""))
     if total > MAX_ACTIVATION_BYTES:
-        yield f"its nodes write {total >> 20} MiB, at most {MAX_ACTIVATION_BYTES >> 20} MiB are accepted"
+        yield (
+            f"its nodes write {total >> 20} MiB, at most {MAX_ACTIVATION_BYTES >> 20} MiB are accepted; "
+            f"{largest} alone writes {most >> 20} MiB"
+        )
+    for name, _, declared in map(_describe, proto.graph.output):
+        if (found := shapes.get(name)) != declared:
+            yield f"output '{name}' is declared as {list(declared)} and comes out as {list(found or ())}"
 
 
 def _without_weights(proto: ModelProto) -> ModelProto:
-    """Return the graph with its weights as shapes alone; numbers that are sizes stay."""
+    """Return the graph with its weights as shapes alone; numbers that are sizes stay. The ends have no shape."""
     graph = onnx.GraphProto(name=proto.graph.name, node=proto.graph.node)
     graph.input.extend(proto.graph.input)
-    graph.output.extend(proto.graph.output)
+    for value in proto.graph.output:  # without its shape, which is to be inferred and not believed
+        graph.output.append(helper.make_tensor_value_info(value.name, value.type.tensor_type.elem_type, None))
     for tensor in proto.graph.initializer:
         if tensor.data_type == TensorProto.FLOAT and prod(tensor.dims) > MOST_SIZES:
             graph.initializer.add(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)

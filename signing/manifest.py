@@ -244,6 +244,8 @@ def _output_faults(model: Model) -> Iterator[str]:
     count = len(model.classes)
     if any(tensor.dtype != "float32" for tensor in model.outputs):
         yield "outputs must be float32"
+    if len({tensor.name for tensor in (model.input, *model.outputs)}) <= len(model.outputs):
+        yield "input, output and map must have names of their own"
     match model.head, model.output.shape:
         case "boxes", (1, rows, columns) if rows <= MAX_BOXES and columns == BOX_COLUMNS + count:
             pass

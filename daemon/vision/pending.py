@@ -16,7 +16,7 @@ from daemon.records import EvidenceRow
 from signing.durable import sync_directory, write_durably
 
 CAPACITY = 4096
-LONGEST_BYTES = 4 << 20
+LONGEST_BYTES = 32 << 20
 
 
 class Pending:

@@ -141,7 +141,7 @@ class Pipeline:
         if self._waiting:
             link, ready = self._waiting.popleft()
             self._look(link, ready)
-        else:
+        if not self._waiting or self._idle.overdue(self._warm_plans(), time.monotonic_ns()):
             self._prove(self._idle.work)
         self._report()
         self._expire(time.monotonic_ns())
@@ -239,17 +239,22 @@ class Pipeline:
         if arm.batch and (arm.bundle, arm.recipe) not in {plan.key for plan in self._plans.values()}:
             self._fault("wrong digest", f"batch {arm.batch} is armed for another bundle or recipe than is loaded")
 
-    def _prove(self, work: Callable[[Plan, int], None]) -> None:
-        """Ask the engines that judge now for golden answers.
+    def _warm_plans(self) -> list[Plan]:
+        """Return what is warm, what judges now first."""
+        judging = self._plans.get(self._arm.recipe, self._active)
+        return [judging, *(plan for plan in self._plans.values() if plan is not judging)]
+
+    def _prove(self, work: Callable[[Sequence[Plan], int], None]) -> None:
+        """Ask the engines for golden answers.
 
         Raises:
             EngineError: they do not give them; the process ends with it, and starts again from verified bytes.
         """
-        plan, now_ns = self._plans.get(self._arm.recipe, self._active), time.monotonic_ns()
+        plans, now_ns = self._warm_plans(), time.monotonic_ns()
         try:
-            work(plan, now_ns)
+            work(plans, now_ns)
         except EngineError as error:
-            minutes = (now_ns - plan.canary.right_since_ns) / 60e9
+            minutes = (now_ns - min(plan.canary.right_since_ns for plan in plans)) / 60e9
             doubt = f"all of them were right {minutes:.1f} minutes ago: what was accepted since then is in doubt"
             self._fault("golden", f"{error}; {doubt}", GOLDEN_CODE)
             raise
