@@ -235,6 +235,8 @@ class Vision(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Where the signed documents and the trusted keys lie; relative paths are relative to the station file.
 
     `golden_minutes`: within that time every golden frame is run once more while the line runs.
+    `candidate_bundle`, `candidate_recipe`: another signed pair that looks on and decides nothing; both or none.
+    `backend`: what runs the graphs; all but the first run plans that are built here (docs/operations/plans.md).
     """
 
     bundle: str
@@ -242,6 +244,13 @@ class Vision(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     trust: str
     evidence_quota_mb: Annotated[int, msgspec.Meta(ge=1, le=10_000_000)] = 512
     golden_minutes: Annotated[float, msgspec.Meta(gt=0.0, le=1440.0)] = 10.0
+    candidate_bundle: str = ""
+    candidate_recipe: str = ""
+    backend: Literal["onnxruntime", "onnxruntime-plan", "tensorrt", "tensorrt-rtx"] = "onnxruntime"
+
+    def __post_init__(self) -> None:
+        if bool(self.candidate_bundle) != bool(self.candidate_recipe):
+            raise ValueError("candidate_bundle and candidate_recipe belong together: give both, or none")
 
 
 class Recorder(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -36,7 +36,9 @@ COMMANDS = {
     "cli_enroll": ("enroll",),
     "cli_station": ("station",),
     "cli_teach": ("teach",),
+    "cli_shadow": ("shadow",),
     "cli_plc": ("map", "qualify"),
+    "cli_model": ("model",),
 }
 """Modules of this folder and the words that each adds with `add(commands)`, in the order of the help."""
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from drivers.sim.faults import FaultName
 from provisioning import faultplan, simrun, simswap
+from provisioning.bundles import pair_at
 from provisioning.sim import Options
 from provisioning.simstation import MOST_LANES, STATIONS, WIRINGS, Layout
 
@@ -28,6 +29,7 @@ def add(commands: "argparse._SubParsersAction[Any]") -> None:
     parser.add_argument(
         "--swap-bundle", metavar="DIR@UNIT", help="signed swap inside the batch to this bundle and its recipe"
     )
+    parser.add_argument("--shadow", type=Path, metavar="DIR", help="this bundle and its recipe look on as a candidate")
     parser.add_argument("--wiring", choices=tuple(WIRINGS), default="modbus-client", help="how the device is wired")
     parser.add_argument("--lanes", type=int, choices=range(1, MOST_LANES + 1), default=1, help="parallel lanes")
     parser.add_argument("--station", choices=STATIONS, default="belt", help="belt, or rotary machine with pockets")
@@ -57,7 +59,17 @@ def _sim(parsed: argparse.Namespace) -> int:
     faults = faultplan.plan(parsed.fault, parsed.units)
     layout = Layout(parsed.wiring, parsed.lanes, parsed.station)
     swap = simswap.planned(parsed.swap_bundle, parsed.units) if parsed.swap_bundle else None
+    shadow = pair_at(parsed.shadow) if parsed.shadow else None
     options = Options(
-        parsed.units, parsed.rate, parsed.seed, faults, parsed.report, parsed.headless, parsed.keep, layout, swap
+        parsed.units,
+        parsed.rate,
+        parsed.seed,
+        faults,
+        parsed.report,
+        parsed.headless,
+        parsed.keep,
+        layout,
+        swap,
+        shadow,
     )
     return simrun.run(options, parsed.bundle, parsed.recipe, parsed.trust)

@@ -55,7 +55,7 @@ class SimError(CommandFailed):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line asked for. `rate` in units per minute."""
+    """What the command line asked for. `rate` in units per minute; `shadow`: bundle and recipe of a candidate."""
 
     units: int
     rate: float
@@ -66,6 +66,7 @@ class Options:
     keep: Path | None
     layout: Layout = Layout()
     swap: simswap.Swap | None = None
+    shadow: tuple[Path, Path] | None = None
 
 
 class Simulation:

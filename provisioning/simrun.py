@@ -36,8 +36,9 @@ def run(options: Options, bundle: Path | None, recipe: Path | None, trust: Path 
     if bundle is not None and recipe is None:
         bundle, recipe = pair_at(bundle)
     documents = replace(demo, bundle=bundle or demo.bundle, recipe=recipe or demo.recipe, trust=trust or demo.trust)
+    documents = replace(documents, candidate=options.shadow)
     swapped = (options.swap.bundle, options.swap.recipe) if options.swap else ()
-    for directory in (documents.bundle, documents.recipe, *swapped):
+    for directory in (documents.bundle, documents.recipe, *swapped, *(options.shadow or ())):
         verify_directory(directory, documents.trust, production=False)
     console = Console()
     document, done = _play(options, documents, _view(options, console))
@@ -82,6 +83,8 @@ def _tell(document: dict[str, Any], run: Run, options: Options, console: Console
     if sheet is not None:
         console.print(f"reject pictures {sheet.parent} ({count} PNG)", highlight=False, soft_wrap=True)
         console.print(f"contact sheet   {sheet}", highlight=False, soft_wrap=True)
+    if options.shadow is not None:
+        console.print(f"candidate       linewarden shadow report --state {run.folder}", highlight=False, soft_wrap=True)
     console.print(f"evidence, logs  {run.folder}", highlight=False, soft_wrap=True)
     return GOOD if report.good(document) else BAD
 

@@ -47,7 +47,7 @@ actuator_ms = 8.0
 bundle = "bundle"
 recipe = "recipe"
 trust = "trust"
-
+{candidate}
 [recorder]
 key = "development"
 
@@ -76,6 +76,11 @@ INPUT = """
 [[inputs]]
 name = "{name}"
 bit = {bit}
+"""
+
+CANDIDATE = """\
+candidate_bundle = "candidate-bundle"
+candidate_recipe = "candidate-recipe"
 """
 
 CARRIER = """
@@ -152,13 +157,24 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class Documents:
-    """The signed documents a run is made with; the other pair is validly signed too, for `wrong-digest`."""
+    """The signed documents a run is made with; the other pair is validly signed too, for `wrong-digest`.
+
+    `candidate`: a bundle and its recipe that look on in shadow.
+    """
 
     bundle: Path
     recipe: Path
     trust: Path
     other_bundle: Path
     other_recipe: Path
+    candidate: tuple[Path, Path] | None = None
+
+    def links(self) -> dict[str, Path]:
+        """Return the documents that the station file names, by the name it gives them."""
+        named = {"bundle": self.bundle, "recipe": self.recipe, "trust": self.trust}
+        if self.candidate is not None:
+            named["candidate-bundle"], named["candidate-recipe"] = self.candidate
+        return named
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,11 +225,11 @@ def demo_documents() -> Documents:
     """
     demo = working() / "demo"
     names = ("bundle", "recipe", "trust", "bundle-other", "recipe-other")
-    documents = Documents(*(demo / name for name in names))
+    bundle, recipe, trust, other_bundle, other_recipe = (demo / name for name in names)
     for path in (*(demo / name for name in names), PRODUCER):
         if not path.exists():
             raise PlaceError(f"{path} is missing: run `make setup`")
-    return documents
+    return Documents(bundle, recipe, trust, other_bundle, other_recipe)
 
 
 def prepare(documents: Documents, keep: Path | None, rate: float, layout: Layout) -> Run:
@@ -225,16 +241,17 @@ def prepare(documents: Documents, keep: Path | None, rate: float, layout: Layout
     run = Run(new_run(keep), Path(tempfile.mkdtemp(prefix="linewarden-")))
     for folder in (run.state, run.log, run.cameras, run.archive):
         folder.mkdir()
-    for name, target in (("bundle", documents.bundle), ("recipe", documents.recipe), ("trust", documents.trust)):
+    for name, target in documents.links().items():
         (run.folder / name).symlink_to(target.resolve())
-    run.station.write_text(station_text(_free_port(), run.runtime, rate, layout), encoding="utf-8")
+    text = station_text(_free_port(), run.runtime, rate, layout, candidate=documents.candidate is not None)
+    run.station.write_text(text, encoding="utf-8")
     (run.runtime / "station.toml").symlink_to(run.station)
     (run.folder / RUNTIME_LINK).symlink_to(run.runtime)
     return run
 
 
-def station_text(port: int, runtime: Path, rate: float, layout: Layout) -> str:
-    """Return the station file of a run at `rate` units per minute, all lanes together."""
+def station_text(port: int, runtime: Path, rate: float, layout: Layout, *, candidate: bool = False) -> str:
+    """Return the station file of a run at `rate` units per minute, all lanes together, with a `candidate` in shadow."""
     per_lane, direct = rate / layout.lanes, layout.wiring == "diverter"
     return STATION.format(
         lanes=layout.lanes,
@@ -245,6 +262,7 @@ def station_text(port: int, runtime: Path, rate: float, layout: Layout) -> str:
         lead=max(SHORTEST_LEAD_MM, per_lane * (DIRECT_LEAD_MM_PER_RATE if direct else LEAD_MM_PER_RATE)),
         speed=per_lane / 60.0 * PITCH_MM,
         carrier=CARRIER if layout.station == "rotary" else "",
+        candidate=CANDIDATE if candidate else "",
         cameras="".join(_cameras(layout, runtime / CAMERA_SOCKETS)),
         inputs="" if direct else "".join(INPUT.format(name=name, bit=bit) for bit, name in enumerate(INPUTS)),
     )

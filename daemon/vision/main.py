@@ -1,4 +1,5 @@
-"""The vision process: verify, load, warm, then supervise threads `infer`, `keep` and `load` (DESIGN section 2).
+"""The vision process: verify, load, warm, then supervise threads `infer`, `keep`, `load` and, where a candidate is
+named, `shadow` (DESIGN section 2).
 
 Nothing is loaded unless both signatures hold; then the process ends with EX_CONFIG and one line. A thread that ends
 takes the process with it, and the watchdog is fed only while both threads advance.
@@ -25,6 +26,7 @@ from daemon.vision.keep import Keeper
 from daemon.vision.links import Link
 from daemon.vision.loading import Loader
 from daemon.vision.pipeline import Pipeline
+from daemon.vision.shadow import Shadow
 from engines.errors import EngineError
 from signing.errors import SigningError
 
@@ -64,10 +66,12 @@ def main(station_path: Path) -> int:
     _log.info("loaded bundle %s, recipe %s", loaded.bundle_name, loaded.recipe_name)
     keeper = Keeper(state, station.vision.evidence_quota_mb << 20)
     idle = Idle(station.vision.golden_minutes)
-    pipeline = Pipeline(loader, _links(station, runtime), keeper, idle)
+    shadow = Shadow(station_path, state) if station.vision.candidate_bundle else None
+    pipeline = Pipeline(loader, _links(station, runtime), keeper, idle, shadow)
     gc.collect()
     gc.freeze()
-    status = supervise(stop, {"infer": pipeline, "keep": keeper, "load": loader})
+    onlooking: dict[str, Worker] = {"shadow": shadow} if shadow else {}
+    status = supervise(stop, {"infer": pipeline, "keep": keeper, "load": loader, **onlooking})
     loader.close()
     return status
 

@@ -76,7 +76,13 @@ class _Held:
 
 
 class Onlooker(Protocol):
-    """Who sees a unit once its verdict is on its way, and can do nothing about it. `offer` never blocks."""
+    """Who sees a unit once its verdict is on its way, and can do nothing about it. `offer` never blocks.
+
+    While it is not `looking` nothing has to be copied for it.
+    """
+
+    @property
+    def looking(self) -> bool: ...
 
     def offer(self, judged: Judged, sights: Sequence[tuple[JudgedView, Image]]) -> None: ...
 
@@ -367,7 +373,7 @@ class Pipeline:
             offer = held.offer(judged.unit, view.view, view.key, "")
             rejected = judged.verdict is not Verdict.ACCEPT
             self._keeper.offer(replace(offer, seen=held.seen, defect=judged.defect) if rejected else offer)
-        if self._onlooker is not None:
+        if self._onlooker is not None and self._onlooker.looking:
             self._onlooker.offer(judged, [(view, held.picture()) for view, held in sights])
 
     def _fault(self, kind: str, text: str, code: str = FAULT_CODE, subject: str = "") -> None:
