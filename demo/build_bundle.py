@@ -18,12 +18,13 @@ from demo.explain import MAP, map_shape
 from demo.golden import golden_frames
 from demo.spec import FOLDER, DemoSpec, ViewSpec, load_spec
 from engines.errors import EngineError
-from fleet.building import DEVELOPERS, build_bundle, build_recipe, make_development_keys
+from fleet.building import DEVELOPERS, make_development_keys
 from fleet.errors import FleetError
 from fleet.people import open_signer
-from fleet.sbom import installed_sbom
 from fleet.signatures import Words, sign_directory
 from provisioning.golden_set import known_answers, png
+from provisioning.sbom import installed_sbom
+from provisioning.unsigned import build_bundle, build_recipe
 from signing.errors import SigningError
 from signing.keyring import load_trust
 from signing.trust import Role

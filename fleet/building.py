@@ -1,12 +1,6 @@
-"""Builds bundles, recipes, trust stores and development keys. A folder is whole or not there at all."""
+"""Builds trust stores and development keys. A folder is whole or not there at all."""
 
-import hashlib
-import io
-import json
-import os
-import shutil
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ec import (
@@ -16,55 +10,13 @@ from cryptography.hazmat.primitives.asymmetric.ec import (
     generate_private_key,
 )
 
-from fleet.errors import NotSigned
-from signing.durable import SECRET, sync_directory, write_durably
+from provisioning.unsigned import document, new_folder
+from signing.durable import SECRET, write_durably
 from signing.key_file import MARK, private_pem
 from signing.keyring import DEVELOPMENT_MARK, STORE_DOCUMENT, read_trust
-from signing.manifest import BUNDLE_DOCUMENT, RECIPE_DOCUMENT, read_bundle_manifest, strict_json
 from signing.trust import Algorithm, Role, key_id_of, public_pem
 
-COPY_BYTES = 4 << 20
 DEVELOPERS = {Role.QA: "Anna Berg", Role.RELEASE: "Jonas Weber"}
-
-
-def build_bundle(description: Mapping[str, object], sources: Mapping[str, bytes | Path], out: Path) -> str:
-    """Write an unsigned bundle into the new directory `out` and return its digest (sha256 of bundle.json).
-
-    Args:
-        description: bundle.json without `document`, `format` and `files`.
-        sources: file name -> content, or the file to copy, of every file of the bundle.
-
-    Raises:
-        DocumentInvalid: the description is not acceptable in format 1.
-        NotSigned: `out` exists already.
-        OSError: a source cannot be read, or `out` not be written.
-    """
-    with _new_folder(out) as folder:
-        files = {name: _put(folder / name, source) for name, source in sources.items()}
-        raw = document({"document": "bundle", "format": 1, **description, "files": files})
-        read_bundle_manifest(raw, BUNDLE_DOCUMENT)
-        write_durably(folder / BUNDLE_DOCUMENT, raw)
-    return hashlib.sha256(raw).hexdigest()
-
-
-def build_recipe(description: Mapping[str, object], out: Path) -> str:
-    """Write an unsigned recipe into the new directory `out` and return its digest (sha256 of recipe.json).
-
-    Args:
-        description: recipe.json without `document` and `format`.
-
-    Raises:
-        DocumentInvalid: the description is not acceptable in format 1.
-        NotSigned: `out` exists already.
-        OSError: `out` cannot be written.
-    """
-    from daemon.recipe import Recipe  # noqa: PLC0415 - brings onnx along, which no other command needs
-
-    raw = document({"document": "recipe", "format": 1, **description})
-    strict_json(raw, Recipe, RECIPE_DOCUMENT)
-    with _new_folder(out) as folder:
-        write_durably(folder / RECIPE_DOCUMENT, raw)
-    return hashlib.sha256(raw).hexdigest()
 
 
 def trust_document(
@@ -109,12 +61,12 @@ def make_development_keys(directory: Path) -> dict[Role, EllipticCurvePrivateKey
     `directory` receives trust.json; `directory`/private (0700) the private keys (0600), one file a role.
 
     Raises:
-        NotSigned: `directory` exists already.
+        NotBuilt: `directory` exists already.
         OSError: it cannot be written.
     """
     keys = {role: generate_private_key(SECP256R1()) for role in Role}
     people = [(DEVELOPERS[role], key.public_key()) for role, key in keys.items()]
-    with _new_folder(directory) as folder:
+    with new_folder(directory) as folder:
         private = folder / "private"
         private.mkdir(mode=0o700)
         for role, key in keys.items():
@@ -122,36 +74,3 @@ def make_development_keys(directory: Path) -> dict[Role, EllipticCurvePrivateKey
         roles = {role: (name,) for role, name in DEVELOPERS.items()}
         write_durably(folder / STORE_DOCUMENT, trust_document(people, roles, development=True))
     return keys
-
-
-def document(content: Mapping[str, object]) -> bytes:
-    """Return a document as it is written: two spaces, UTF-8, a line feed at its end."""
-    return (json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
-
-
-def _put(path: Path, source: bytes | Path) -> dict[str, object]:
-    """Write one file of a folder that is not there yet, and return its entry."""
-    with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as content, path.open("xb") as file:
-        shutil.copyfileobj(content, file, COPY_BYTES)
-        file.flush()
-        os.fsync(file.fileno())
-    with path.open("rb") as file:
-        return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "size": path.stat().st_size}
-
-
-@contextmanager
-def _new_folder(out: Path) -> Iterator[Path]:
-    """Give a folder that becomes `out` when the block ends, and is gone when it fails."""
-    if out.exists():
-        raise NotSigned(f"{out}: exists already; remove it or name another directory")
-    folder = out.with_name(f".{out.name}.new")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(mode=0o755, parents=True)
-    try:
-        yield folder
-        sync_directory(folder)
-        folder.rename(out)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    sync_directory(out.parent)

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from fleet import cli_build, cli_devices, cli_publish, cli_rollout, cli_setup
+from fleet import cli_build, cli_devices, cli_plan, cli_publish, cli_rollout, cli_setup
 from fleet.errors import FleetError
 from signing.errors import SigningError
 
@@ -53,7 +53,7 @@ def tree() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     parser = Parser(prog=PROGRAM, description="What the publishers of bundles and recipes do. Never on a device.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for leaves in (cli_setup, cli_build, cli_publish, cli_rollout, cli_devices):
+    for leaves in (cli_setup, cli_build, cli_plan, cli_publish, cli_rollout, cli_devices):
         leaves.add(commands)
     return parser
 

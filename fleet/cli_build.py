@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from fleet.building import build_bundle, build_recipe
 from fleet.cli_setup import KEY_HELP, add_pins
 from fleet.errors import NotDone
 from fleet.folder import Folder, Pins, journal_of, open_key
@@ -14,6 +13,7 @@ from fleet.people import Signatory
 from fleet.signatures import Words, sign_directory, sign_swap_order
 from fleet.specs import bundle_spec, read_spec
 from fleet.steps import add_asking, add_fleet, perform, why
+from provisioning.unsigned import build_bundle, build_recipe
 from signing.durable import write_durably
 from signing.index import Kind
 from signing.trust import Role

@@ -13,12 +13,12 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from msgspec import Meta, Struct
 
-from fleet.building import document
 from fleet.errors import NotDone
 from fleet.people import AskPin, Signatory, open_signer, pin_at_terminal, pin_from
 from fleet.repository import RepositoryBuilder
 from fleet.rollout import Document, digest_of, encode
 from fleet.steps import tell
+from provisioning.unsigned import document
 from signing.durable import write_durably
 from signing.errors import DocumentInvalid
 from signing.index import Index, Kind, read_index

@@ -38,22 +38,6 @@ def verify_directory(directory: Path, trust_store: Path, *, production: bool, go
         raise BundleRefused(str(error)) from error
 
 
-def pair_at(folder: Path) -> tuple[Path, Path]:
-    """Return the folders of a bundle and of the recipe beside it.
-
-    `folder` is the bundle, with a recipe of the same name but for that word beside it, or holds `bundle` and `recipe`.
-
-    Raises:
-        BundleRefused: there is no such pair.
-    """
-    bundle = folder / "bundle" if (folder / "bundle").is_dir() else folder
-    recipe = bundle.with_name(bundle.name.replace("bundle", "recipe"))
-    for path, document in ((bundle, BUNDLE_DOCUMENT), (recipe, RECIPE_DOCUMENT)):
-        if not (path / document).is_file():
-            raise BundleRefused(f"{path / document} is missing: name a bundle with its recipe beside it")
-    return bundle.resolve(), recipe.resolve()
-
-
 def _describe_bundle(directory: Path, trust: Trust, *, golden: bool) -> str:
     with open_directory(directory) as fd:
         bundle = verify(fd, trust)

@@ -6,7 +6,7 @@ from typing import Any
 
 from drivers.sim.faults import FaultName
 from provisioning import faultplan, simrun, simswap
-from provisioning.bundles import pair_at
+from provisioning.places import pair_at
 from provisioning.sim import Options
 from provisioning.simstation import MOST_LANES, STATIONS, WIRINGS, Layout
 

@@ -8,6 +8,7 @@ from daemon.units import ViewKey
 from daemon.vision.judging import Rules
 from daemon.vision.plan import rules_of
 from provisioning.errors import CommandFailed
+from provisioning.places import recipe_beside
 from signing.keyring import load_trust
 from signing.manifest import RECIPE_DOCUMENT
 from signing.sealed import open_directory
@@ -67,15 +68,9 @@ def open_subject(bundle: Path, recipe: Path | None, trust_store: Path, *, produc
     trust = load_trust(trust_store, production=production)
     with open_directory(bundle) as fd:
         verified = verify(fd, trust)
-    chosen = recipe or _recipe_beside(bundle)
+    beside = recipe_beside(bundle)
+    chosen = recipe or (beside if (beside / RECIPE_DOCUMENT).is_file() else None)
     return Subject(verified, _apply(chosen, verified, trust) if chosen else None, trust.development)
-
-
-def _recipe_beside(bundle: Path) -> Path | None:
-    """Return `recipe...` beside `bundle...`, as the simulator and `make setup` have it; None where there is none."""
-    whole = bundle.absolute()
-    beside = whole.with_name(whole.name.replace("bundle", "recipe"))
-    return beside if (beside / RECIPE_DOCUMENT).is_file() else None
 
 
 def _apply(directory: Path, bundle: VerifiedBundle, trust: Trust) -> Applied:

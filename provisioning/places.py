@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from provisioning.errors import CommandFailed
+from signing.manifest import BUNDLE_DOCUMENT, RECIPE_DOCUMENT
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 INSTALLED_STATION = Path("/etc/linewarden/station.toml")
@@ -42,6 +43,28 @@ def working() -> Path:
 def current_runtime() -> Path:
     """Return the link that a running simulation leaves for `status` and `why`."""
     return CHECKOUT / "var" / "run" / "current"
+
+
+def recipe_beside(bundle: Path) -> Path:
+    """Return where the recipe of a bundle lies that has one of its own name beside it; it need not be there."""
+    whole = bundle.resolve()
+    return whole.with_name(whole.name.replace("bundle", "recipe"))
+
+
+def pair_at(folder: Path) -> tuple[Path, Path]:
+    """Return the folders of a bundle and of the recipe beside it.
+
+    `folder` is the bundle, with a recipe of the same name but for that word beside it, or holds `bundle` and `recipe`.
+
+    Raises:
+        PlaceError: there is no such pair.
+    """
+    bundle = (folder / "bundle" if (folder / "bundle").is_dir() else folder).resolve()
+    recipe = recipe_beside(bundle)
+    for path, document in ((bundle, BUNDLE_DOCUMENT), (recipe, RECIPE_DOCUMENT)):
+        if not (path / document).is_file():
+            raise PlaceError(f"{path / document} is missing: name a bundle with its recipe beside it")
+    return bundle, recipe
 
 
 def find_runtime(named: Path | None) -> Path:

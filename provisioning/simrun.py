@@ -14,8 +14,8 @@ from rich.console import Console
 from daemon.ledger_file import LEDGER
 from engines.errors import EngineError
 from provisioning import control, pictures, report, truth
-from provisioning.bundles import pair_at, verify_directory
-from provisioning.places import working
+from provisioning.bundles import verify_directory
+from provisioning.places import pair_at, working
 from provisioning.sim import POOL_NAME, Options, SimError, Simulation
 from provisioning.simstation import LOOKS, Documents, Run, demo_documents
 from provisioning.truth import TruthError

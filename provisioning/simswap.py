@@ -16,8 +16,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from daemon.messages import Act
 from daemon.store_requests import STORE
-from provisioning.bundles import pair_at
-from provisioning.places import PlaceError
+from provisioning.places import PlaceError, pair_at
 from signing.errors import SigningError
 from signing.index import Kind
 from signing.keyring import load_trust

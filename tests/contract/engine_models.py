@@ -19,8 +19,8 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from engines.engine import Frame, Outputs
 from engines.heads import decode
 from engines.onnx_runtime import OnnxRuntimeSession
-from fleet.building import build_bundle
 from provisioning.golden_set import png
+from provisioning.unsigned import build_bundle
 from signing.keyring import load_trust
 from signing.manifest import Model
 from signing.sealed import open_directory

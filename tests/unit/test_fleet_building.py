@@ -11,13 +11,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from daemon.recipe import read_recipe
 from fleet import cli, cli_setup
-from fleet.building import DEVELOPERS, build_bundle, build_recipe, make_development_keys
+from fleet.building import DEVELOPERS, make_development_keys
 from fleet.errors import KeyUnusable, NotSigned
 from fleet.folder import FLEET_DOCUMENT
 from fleet.journal import FILE as JOURNAL
 from fleet.people import open_signer, pin_from, token_address
-from fleet.sbom import installed_sbom
 from fleet.signatures import Words, sign_directory
+from provisioning.sbom import installed_sbom
+from provisioning.unsigned import NotBuilt, build_bundle, build_recipe
 from signing.durable import write_durably
 from signing.errors import DocumentInvalid
 from signing.key_file import private_pem
@@ -96,9 +97,9 @@ def test_a_recipe_without_evidence_is_not_built(tmp_path: Path) -> None:
 
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
     build_bundle(bundle_1.bundle_description(), sources(), tmp_path / "bundle")
-    with pytest.raises(NotSigned, match="exists already"):
+    with pytest.raises(NotBuilt, match="exists already"):
         build_bundle(bundle_1.bundle_description(), sources(), tmp_path / "bundle")
-    with pytest.raises(NotSigned, match="exists already"):
+    with pytest.raises(NotBuilt, match="exists already"):
         make_development_keys(tmp_path / "bundle")
 
 

@@ -16,9 +16,8 @@ from engines.errors import FrameRefused, GoldenRefused
 from engines.golden import GoldenFinding, check_golden, golden_findings
 from engines.model_engine import ModelEngine
 from engines.onnx_runtime import OnnxRuntimeSession
-from fleet.golden import expected_scores, png
 from provisioning.bundles import BundleRefused, verify_directory
-from provisioning.golden_set import known_answers
+from provisioning.golden_set import known_answers, png
 from signing.manifest import Model, Region
 from signing.verify import VerifiedBundle
 from tests.contract import engine_models
@@ -75,8 +74,8 @@ def test_publishers_get_the_scores_that_devices_get() -> None:
     graph = bundle.files["tiny.onnx"].bytes()
     assert image is not None
     frame = np.asarray(image, np.uint8)
-    scores = expected_scores(bundle_1.bundle_description()["models"]["side"], graph, [frame])
-    assert scores == [{"bright": 0.4, "grey": 0.2125}]
+    answers = known_answers(bundle_1.bundle_description()["models"]["side"], graph, [frame])
+    assert [answer.scores for answer in answers] == [{"bright": 0.4, "grey": 0.2125}]
     assert (cv2.imdecode(np.frombuffer(png(frame), np.uint8), cv2.IMREAD_UNCHANGED) == frame).all()
 
 

@@ -26,9 +26,10 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from onnx import TensorProto, helper
 from securesystemslib.signer import Key, SecretsHandler, Signature, Signer
 
-from fleet.building import build_bundle, document, trust_document
+from fleet.building import trust_document
 from fleet.people import ssl_key
 from fleet.signatures import Words, approval, model_signature
+from provisioning.unsigned import build_bundle, document
 from signing.durable import write_durably
 from signing.trust import Role
 

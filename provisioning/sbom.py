@@ -2,7 +2,7 @@
 
 from importlib.metadata import distributions
 
-from fleet.building import document
+from provisioning.unsigned import document
 
 
 def installed_sbom(name: str, version: str) -> bytes:
