@@ -36,11 +36,14 @@ class What(StrEnum):
     COLLECT = "collect"
     CHECK = "update-check"
     APPLY = "update-apply"
+    BUILD_PLANS = "build-plans"
+    APPROVE_PLAN = "approve-plan"
     WAKE = "wake"
 
 
 class Request(Struct, frozen=True, forbid_unknown_fields=True):
-    """One act. `subject`: a digest or name, or the folder to install or update from ("" = what came along, incoming).
+    """One act. `subject`: a digest or name, or the folder to install or update from ("" = what came along, incoming);
+    of `approve-plan` the approval itself (signing.plan_approval), of `build-plans` "" = active and staged.
 
     `carried`: the folder to install lies beside the request, as `ID.carried`.
     """

@@ -9,15 +9,20 @@ from rich.console import Console
 
 from daemon.store_requests import What
 from provisioning import bundle_view, bundles, cli_admission, lineacts, places
+from provisioning.errors import CommandFailed
 from provisioning.requests import ask, find_slots
+from provisioning.whole_file import whole_file
 from signing.index import Kind
+from signing.plan_approval import MAX_PLAN_APPROVAL_BYTES
 from signing.store import read_state
 
 
 def add(commands: "argparse._SubParsersAction[Any]") -> None:
     """Add `bundle` and `recipe` to the tree."""
     bundle = commands.add_parser("bundle", help="what judges: install, activate, pin, compare")
-    _add_common(bundle.add_subparsers(required=True), Kind.BUNDLE)
+    families = bundle.add_subparsers(required=True)
+    _add_common(families, Kind.BUNDLE)
+    _add_plans(families)
     recipe = commands.add_parser("recipe", help="what a product needs: install, activate, compare; does it fit here?")
     leaves = recipe.add_subparsers(required=True)
     _add_common(leaves, Kind.RECIPE)
@@ -58,6 +63,22 @@ def _add_common(commands: "argparse._SubParsersAction[Any]", kind: Kind) -> None
         _act(parser, what)
     _act(commands.add_parser("rollback", help="use the generation before this one again"), What.ROLLBACK)
     _act(commands.add_parser("collect", help="remove what nothing needs, and say what is kept and why"), What.COLLECT)
+
+
+def _add_plans(commands: "argparse._SubParsersAction[Any]") -> None:
+    shown = commands.add_parser("plans", help="what was built here of the bundles: how far off, signed by whom")
+    shown.add_argument(
+        "subject", nargs="?", default="", metavar="WHICH", help="with --request (default: what is active)"
+    )
+    shown.add_argument("--request", type=Path, metavar="FILE", help="write what QA has to sign into a new file")
+    _device(shown, shows=True)
+    shown.set_defaults(run=_plans)
+    build = commands.add_parser("build-plans", help="build the plans that are missing, damaged or for another runtime")
+    build.add_argument("subject", nargs="?", default="", metavar="WHICH", help="default: what is active and staged")
+    _act(build, What.BUILD_PLANS)
+    approve = commands.add_parser("approve-plan", help="hand in what QA signed: the plans it names may be loaded")
+    approve.add_argument("approval", type=Path, metavar="FILE", help="as `linewarden-fleet plan approve` wrote it")
+    _act(approve, What.APPROVE_PLAN)
 
 
 def _subject(parser: argparse.ArgumentParser) -> None:
@@ -127,7 +148,43 @@ def _do(parsed: argparse.Namespace) -> int:
     slots, console = find_slots(parsed.station), Console()
     reason = lineacts.why(parsed.reason, console)
     carry = parsed.directory if parsed.what is What.INSTALL else None
-    subject = str(carry.absolute()) if carry else getattr(parsed, "subject", "")
+    if parsed.what is What.APPROVE_PLAN:
+        subject = _approval(parsed.approval)
+    else:
+        subject = str(carry.absolute()) if carry else getattr(parsed, "subject", "")
     answer = ask(slots, parsed.what, reason, subject, carry)
     print(json.dumps({"answer": answer}) if parsed.json else answer)
     return 0
+
+
+def _plans(parsed: argparse.Namespace) -> int:
+    from provisioning import plan_request, plans_view  # noqa: PLC0415 - loads the engines, which no other command needs
+
+    slots = find_slots(parsed.station)
+    view = plans_view.open_view(slots.store, slots.station)
+    if parsed.request:
+        if parsed.request.exists():
+            raise CommandFailed(f"{parsed.request}: is there already; name another file")
+        found = plans_view.request(view, parsed.subject)
+        with whole_file(parsed.request) as file:
+            file.write(plan_request.encode(found).decode())
+        told = f"{parsed.request}: {len(found.plans)} plans of bundle {found.bundle[:12]}: have QA sign it"
+        print(json.dumps({"request": str(parsed.request)}) if parsed.json else told)
+        return 0
+    rows = plans_view.rows(view)
+    told = "\n".join(plans_view.text(row) for row in rows) or "there are no plans, or none is needed here"
+    print(json.dumps([plans_view.document(row) for row in rows], indent=2) if parsed.json else told)
+    return 0
+
+
+def _approval(path: Path) -> str:
+    """Return an approval as text; slots judges it."""
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_PLAN_APPROVAL_BYTES + 1)
+        text = raw.decode("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandFailed(f"{path}: no approval can be read there; name what `plan approve` wrote") from error
+    if not text or len(raw) > MAX_PLAN_APPROVAL_BYTES:
+        raise CommandFailed(f"{path}: empty or more than {MAX_PLAN_APPROVAL_BYTES} bytes: not a plan approval")
+    return text

@@ -9,13 +9,27 @@ from pathlib import Path
 
 from daemon.acts import unfit
 from daemon.messages import Act
-from daemon.slots import facts
+from daemon.slots import facts, plans
 from daemon.slots.intake import from_folder
-from daemon.slots.shop import FOLDER, UNRECORDED, Shop, installed, permit, require_signers, stamp, to_activate
+from daemon.slots.plan_bench import build_missing
+from daemon.slots.shop import (
+    FOLDER,
+    UNRECORDED,
+    Shop,
+    fit_to_run,
+    installed,
+    permit,
+    require_approver,
+    require_signers,
+    stamp,
+    to_activate,
+)
 from daemon.slots.updating import apply, check
 from daemon.store_requests import CARRIED, REQUESTS, Request, Response, What
+from engines.backends import PLAIN
 from engines.errors import EngineError
 from signing.errors import SigningError
+from signing.plan_approval import read_plan_approval
 from signing.store import sweep
 from signing.store_keep import kept, without_others
 from signing.store_state import (
@@ -23,6 +37,7 @@ from signing.store_state import (
     StoreRefused,
     StoreState,
     due,
+    entry_of,
     named,
     pinned,
     recipe_for,
@@ -31,7 +46,9 @@ from signing.store_state import (
     unpinned,
 )
 
-NEED_RECORD = frozenset({What.ACTIVATE, What.ROLLBACK, What.PIN, What.UNPIN, What.COLLECT})
+NEED_RECORD = frozenset(
+    {What.ACTIVATE, What.ROLLBACK, What.PIN, What.UNPIN, What.COLLECT, What.APPROVE_PLAN},
+)
 ON_RECORD = {what: what if what in (What.CHECK, What.APPLY) else f"bundle-{what}" for what in What}
 MACHINE = "machine"
 Done = tuple[StoreState, str, str]
@@ -52,6 +69,8 @@ class Acts:
             What.COLLECT: self._collect,
             What.CHECK: self._check,
             What.APPLY: self._apply,
+            What.BUILD_PLANS: self._build_plans,
+            What.APPROVE_PLAN: self._approve_plan,
         }
 
     def perform(self, request: Request, who: str) -> Response:
@@ -61,12 +80,14 @@ class Acts:
             OSError: the store cannot be written; the request is tried again.
         """
         book = self._shop.book
-        act = Act(ON_RECORD[request.what], who, request.role, request.reason, "", request.subject)
+        signed = request.subject if request.what is What.APPROVE_PLAN else ""
+        new = "" if signed else request.subject
+        act = Act(ON_RECORD[request.what], who, request.role, request.reason, "", new, signed)
         try:
             state, text, new = self._done(request, act)
             answer = Response(True, text)
         except (SigningError, EngineError, OSError) as error:
-            state, new, answer = book.state, request.subject, Response(False, told(error))
+            state, answer = book.state, Response(False, told(error))
         book.commit(book.telling(state, request.id, answer), act, answer, new)
         return answer
 
@@ -103,6 +124,7 @@ class Acts:
     def tidy(self) -> None:
         """Remove what no state names any more."""
         sweep(self._shop.book.folder, self._shop.book.state)
+        plans.tidy(self._shop.book.folder, self._shop.book.state)
 
     def _install(self, request: Request, _said: Said) -> Done:
         shop = self._shop
@@ -111,7 +133,7 @@ class Acts:
             raise StoreRefused("nothing was ever read from the fleet: update first, `update from-usb` will do")
         carried = shop.state / REQUESTS / f"{request.id}{CARRIED}"
         source = carried if request.carried else Path(request.subject)
-        arrived = from_folder(shop.book.folder, source, shop.trust(state.trust), shop.golden)
+        arrived = from_folder(shop.book.folder, source, shop.trust(state.trust), shop.tried)
         permit(shop, arrived.digest)
         require_signers(shop, arrived)
         what = f"{arrived.kind} {arrived.name} {arrived.version} {arrived.digest}"
@@ -125,7 +147,12 @@ class Acts:
         return *to_activate(self._shop, recipe, said), ""
 
     def _roll_back(self, _request: Request, said: Said) -> Done:
-        return *rolled_back(self._shop.book.state, self._shop.facts(), said), ""
+        state = self._shop.book.state
+        after = rolled_back(state, self._shop.facts(), said)
+        one = state.generations[state.previous]
+        if self._shop.station.vision.backend != PLAIN:
+            fit_to_run(self._shop, one.bundle, one.recipe, one.trust)
+        return *after, ""
 
     def _pin(self, request: Request, said: Said) -> Done:
         state = self._shop.book.state
@@ -144,13 +171,40 @@ class Acts:
         gone = sorted(book.state.installed.keys() - after.installed.keys())
         why = "; ".join(f"{digest[:12]}: {reason}" for digest, reason in sorted(keep.items()))
         removed = ", ".join(digest[:12] for digest in gone) or "nothing"
-        return after, f"removed {removed}; kept {why or 'nothing'}", f"removed {removed}"
+        removed_plans = plans.collected(self._shop, after)
+        return after, f"removed {removed}; kept {why or 'nothing'}{removed_plans}", f"removed {removed}{removed_plans}"
+
+    def _build_plans(self, request: Request, _said: Said) -> Done:
+        shop = self._shop
+        state, shelf = shop.book.state, shop.shelf(shop.book.state.trust)
+        if shelf is None:
+            raise StoreRefused(f"this station's back end is {shop.station.vision.backend}: it runs no plans")
+        told_of: list[str] = []
+        for digest in _bundles(state, request.subject):
+            told_of += build_missing(shelf, plans.opened(shop, digest))
+        text = "; ".join(told_of)
+        return state, text or "nothing is active: name a bundle", text or "nothing"
+
+    def _approve_plan(self, request: Request, _said: Said) -> Done:
+        state, raw = self._shop.book.state, request.subject.encode()
+        approval = read_plan_approval(raw, self._shop.trust(state.trust))
+        require_approver(self._shop, approval)
+        text = plans.take_in(self._shop, approval, raw)
+        return state, text, text
 
     def _check(self, request: Request, _said: Said) -> Done:
         return check(self._shop, request)
 
     def _apply(self, request: Request, said: Said) -> Done:
         return apply(self._shop, request, said)
+
+
+def _bundles(state: StoreState, subject: str) -> list[str]:
+    """Return the digests of the bundles whose plans are asked for; "" = of what is active and staged."""
+    if subject:
+        digest = named(state, subject)
+        return [entry_of(state, digest).bundle or digest]
+    return list(dict.fromkeys(state.generations[one].bundle for one in (state.active, state.staged) if one))
 
 
 def told(error: Exception) -> str:

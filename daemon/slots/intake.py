@@ -79,8 +79,8 @@ def _readable(verified: VerifiedRecipe) -> Recipe:
         raise StoreRefused(str(refused)) from refused
 
 
-def fits(store: Path, bundle: str, recipe: str, trust: Trust, taken: frozenset[ViewKey]) -> None:
-    """See that an installed pair holds against one trust, and that the recipe fits bundle and station.
+def fits(store: Path, bundle: str, recipe: str, trust: Trust, taken: frozenset[ViewKey]) -> VerifiedBundle:
+    """Return the bundle of an installed pair that holds against one trust, its recipe fitting bundle and station.
 
     Raises:
         SigningError: it does not; the text says why.
@@ -93,6 +93,7 @@ def fits(store: Path, bundle: str, recipe: str, trust: Trust, taken: frozenset[V
         admit(_readable(found), whole, taken)
     except RecipeRefused as refused:
         raise StoreRefused(str(refused)) from refused
+    return whole
 
 
 def _blobs(store: Path, kind: Kind, source: Path, trust: Trust) -> tuple[str, dict[str, str]]:

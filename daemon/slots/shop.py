@@ -1,5 +1,6 @@
 """What acts of slots work with, and the two steps that asking and updating share: into the store, and active."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,10 +11,14 @@ from daemon.revocations import Revocations, RevocationsUnreadable
 from daemon.slots import facts
 from daemon.slots.book import Book, Recorder
 from daemon.slots.intake import Arrived, Golden, fits
+from daemon.slots.plan_bench import build_missing
 from daemon.units import ViewKey
 from daemon.views import views_of
+from engines.errors import EngineError
+from engines.plan_shelf import Shelf, shelf_of
 from signing.errors import SigningError
 from signing.keyring import load_trust
+from signing.plan_approval import PlanApproval
 from signing.store import TRUST, TRUSTS, put_generation
 from signing.store_state import (
     Facts,
@@ -28,6 +33,7 @@ from signing.store_state import (
 )
 from signing.trust import Trust
 from signing.utc import utc_text
+from signing.verify import VerifiedBundle
 
 UNRECORDED = "the recorder does not answer, and this goes on record before it counts: start it and try again"
 Versions = tuple[int, int, int]
@@ -51,6 +57,26 @@ class Shop:
             SigningError: it cannot be used.
         """
         return load_trust(self.book.folder / TRUSTS / digest / TRUST, production=self.station.production)
+
+    def shelf(self, digest: str) -> Shelf | None:
+        """Return the plans of this station, signed by people of the trust document `digest`; None: it runs none.
+
+        Raises:
+            SigningError: that trust cannot be used. BackendMissing: the station's back end is not installed.
+        """
+        trust = self.trust(digest)
+        return shelf_of(self.book.folder, self.station.name, self.station.vision.backend, trust)
+
+    def tried(self, bundle: VerifiedBundle) -> Sequence[object]:
+        """Return what of a bundle's golden set fails here; where nothing does, its plans are there when it returns.
+
+        Raises:
+            SigningError, EngineError: a plan is refused or cannot be built. OSError: the store cannot be written.
+        """
+        wrong, shelf = self.golden(bundle), self.shelf(self.book.state.trust)
+        if not wrong and shelf is not None:
+            build_missing(shelf, bundle)
+        return wrong
 
     def facts(self) -> Facts:
         """Return what an act is judged by.
@@ -139,17 +165,46 @@ def permit(shop: Shop, digest: str) -> None:
         raise StoreRefused(f"{digest[:12]} is not on the allow-list of this line: have it put there, then update")
 
 
+def fit_to_run(shop: Shop, bundle: str, recipe: str, trust: str) -> None:
+    """See that vision would load an installed pair against one trust; plans that are missing are built first.
+
+    Raises:
+        SigningError, EngineError: it would not; the text says why.
+        OSError: the store cannot be written.
+    """
+    whole = fits(shop.book.folder, bundle, recipe, shop.trust(trust), shop.views)
+    shelf = shop.shelf(trust)
+    if shelf is not None:
+        build_missing(shelf, whole)
+        for name in whole.manifest.models:
+            require_approver(shop, shelf.approved(whole, name).approval)
+
+
+def require_approver(shop: Shop, approval: PlanApproval) -> None:
+    """Refuse a plan approval that a revoked key signed: the trust document may still name it.
+
+    Raises:
+        StoreRefused: it did.
+    """
+    if why := shop.revocations().keys().get(approval.key_id):
+        raise StoreRefused(
+            f"plan approval by {approval.said.printed_name}: key {approval.key_id[:12]} is revoked: {why}; "
+            "have the plans signed anew"
+        )
+
+
 def _common_trust(shop: Shop, bundle: str, recipe: str) -> str:
-    """Return the trust document against which both hold: that of their installation, or the newest."""
+    """Return the trust document against which both and the plans hold: that of their installation, or the newest."""
     state = shop.book.state
-    refusal = SigningError()
+    refusals: list[Exception] = []
     for trust in dict.fromkeys((entry_of(state, recipe).trust, entry_of(state, bundle).trust, state.trust)):
         try:
-            fits(shop.book.folder, bundle, recipe, shop.trust(trust), shop.views)
+            fit_to_run(shop, bundle, recipe, trust)
             return trust
-        except SigningError as error:
-            refusal = error
-    raise StoreRefused(str(refusal))
+        except (SigningError, EngineError) as error:
+            refusals.append(error)
+    plans = [refusal for refusal in refusals if isinstance(refusal, EngineError)]
+    raise StoreRefused(str((plans or refusals)[-1]))
 
 
 def stamp() -> str:

@@ -22,6 +22,7 @@ from daemon.slots import facts
 from daemon.slots.intake import settle
 from daemon.slots.shop import Shop, Versions, installed, require_signers, stamp, to_activate
 from daemon.store_requests import INCOMING, STORE, Request, Response
+from engines.errors import EngineError
 from signing.certificates import subject_of
 from signing.durable import write_durably
 from signing.enrolled import CERTIFICATE, FOLDER
@@ -92,7 +93,7 @@ def apply(shop: Shop, request: Request, said: Said) -> Done:
     for step in steps:
         try:
             done.append(step())
-        except SigningError as error:
+        except (SigningError, EngineError) as error:
             wrong.append(str(error))
     if wrong:
         raise StoreRefused("; ".join([*done, *(f"refused: {one}" for one in wrong)]))
@@ -216,7 +217,7 @@ def _install(shop: Shop, opened: Opened, said: Said, one: tuple[Kind, str]) -> s
     opened.repository.fetch(index, shop.book.folder / BLOBS, lambda _done, _total: None)
     files = {name: blob.sha256 for name, blob in index.files.items()}
     trust = shop.trust(shop.book.state.trust)
-    arrived = settle(shop.book.folder, kind, digest, files, trust, shop.golden)
+    arrived = settle(shop.book.folder, kind, digest, files, trust, shop.tried)
     require_signers(shop, arrived)
     text = f"installed {kind} {arrived.name} {arrived.version} {digest}"
     state = installed(shop.book.state, arrived, opened.source, opened.versions)

@@ -135,7 +135,7 @@ class Loader:
         pair = verify_pair(self._station, folders)
         for warm in self._plans.values():
             if warm.key == pair.key:
-                return replace(warm, loaded=loaded_of(pair, warm.loaded.plan))
+                return replace(warm, loaded=loaded_of(pair, warm.loaded.plan, warm.approvers))
         return load_pair(self._station, pair)
 
     def _resolved(self, place: Place) -> Folders | None:

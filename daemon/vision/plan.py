@@ -20,9 +20,12 @@ from engines.explanation import encode, explain
 from engines.heads import decode
 from engines.load import load as load_engine
 from engines.plan_digest import plan_digest, processor
+from engines.plan_shelf import Cleared, shelf_of
+from signing.errors import SigningError
 from signing.keyring import load_trust
 from signing.manifest import Model
 from signing.sealed import open_directory
+from signing.trust import Trust
 from signing.verify import VerifiedBundle, VerifiedRecipe, verify, verify_recipe
 
 EXPLAIN_THEMSELVES = ("boxes", "mask")
@@ -40,7 +43,7 @@ class Looker:
         """Return a copy of what the engine gave last, if that explains anything."""
         if self.model.map is None and self.model.head not in EXPLAIN_THEMSELVES:
             return None
-        return Seen(self.model, {name: values.copy() for name, values in self.out.items()}, scores)
+        return Seen(self.model, {name: np.array(values) for name, values in self.out.items()}, scores)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +91,16 @@ class Folders:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A bundle and a recipe that both people signed and that fit each other and the station; nothing is loaded."""
+    """A bundle and a recipe that both people signed and that fit each other and the station; nothing is loaded.
+
+    `trust` is what they were verified against, `store` the folder that the bundle's belongs to: there its plans lie.
+    """
 
     bundle: VerifiedBundle
     verified: VerifiedRecipe
     recipe: Recipe
+    trust: Trust
+    store: Path
 
     @property
     def key(self) -> tuple[str, str]:
@@ -104,7 +112,7 @@ class Plan:
     """`lookers` by view of the recipe, `looks` says which view each camera takes.
 
     `lights` by camera, where there is a reference patch; `regions` by camera, where a frame shows several units.
-    `canary` asks the engines for their golden answers.
+    `canary` asks the engines for their golden answers; `approvers`: ids of the keys that signed what was built.
     """
 
     loaded: Loaded
@@ -114,6 +122,7 @@ class Plan:
     canary: Canary
     lights: Mapping[str, Light] = field(default_factory=dict)
     regions: Mapping[str, Sequence[Region]] = field(default_factory=dict)
+    approvers: tuple[str, ...] = ()
 
     @property
     def key(self) -> tuple[str, str]:
@@ -193,26 +202,41 @@ def verify_pair(station: Station, folders: Folders) -> Pair:
     recipe = read_recipe(verified)
     for lane in range(station.lanes):
         admit(recipe, bundle, views_of(station, lane))
-    return Pair(bundle, verified, recipe)
+    return Pair(bundle, verified, recipe, trust, folders.bundle.resolve().parent.parent)
 
 
 def load_pair(station: Station, pair: Pair) -> Plan:
     """Load and warm an engine for each view of a pair, and see that it gives the golden answers.
 
     Raises:
-        ConfigError, EngineError: each one line; nothing is loaded.
+        ConfigError, EngineError, SigningError: each one line; nothing is loaded.
     """
     bundle, recipe = pair.bundle, pair.recipe
     models = {view.camera: view.model for view in recipe.views}
-    lookers = {
-        look: looker(load_engine(bundle, model), bundle.manifest.models[model]) for look, model in models.items()
-    }
+    shelf = shelf_of(pair.store, station.name, station.vision.backend, pair.trust)
+    cleared = {model: shelf.approved(bundle, model) for model in models.values()} if shelf else {}
+    lookers, canary = _proven(bundle, models, cleared)
     looks = {camera.name: camera.look for camera in station.cameras}
     lights = {camera.name: _light(camera) for camera in station.cameras if camera.patch}
     regions = {camera.name: camera.regions for camera in station.cameras if camera.regions}
-    canary = Canary(bundle, [(models[look], used.engine) for look, used in lookers.items()])
     digest = plan_digest({look: used.engine.info for look, used in lookers.items()}, processor())
-    return Plan(loaded_of(pair, digest), recipe, lookers, looks, canary, lights, regions)
+    approvers = tuple(one.approval.key_id for one in cleared.values())
+    return Plan(loaded_of(pair, digest, approvers), recipe, lookers, looks, canary, lights, regions, approvers)
+
+
+def _proven(
+    bundle: VerifiedBundle, models: Mapping[str, str], cleared: Mapping[str, Cleared]
+) -> tuple[dict[str, Looker], Canary]:
+    """Return a looker for each view by the name of its model, all of them right about their golden frames."""
+    lookers: dict[str, Looker] = {}
+    try:
+        for look, model in models.items():
+            lookers[look] = looker(load_engine(bundle, model, cleared.get(model)), bundle.manifest.models[model])
+        return lookers, Canary(bundle, [(models[look], used.engine) for look, used in lookers.items()])
+    except (EngineError, SigningError):
+        for used in lookers.values():
+            used.engine.close()
+        raise
 
 
 def _light(camera: Camera) -> Light:
@@ -222,7 +246,7 @@ def _light(camera: Camera) -> Light:
     return Light(patch)
 
 
-def loaded_of(pair: Pair, plan: str) -> Loaded:
+def loaded_of(pair: Pair, plan: str, approvers: Sequence[str] = ()) -> Loaded:
     """Return what line and recorder are told of a pair; `plan` is the digest of what executes it."""
     bundle, recipe = pair.bundle, pair.recipe
     return Loaded(
@@ -240,5 +264,5 @@ def loaded_of(pair: Pair, plan: str) -> Loaded:
         plan=plan,
         product=recipe.product,
         container=recipe.container,
-        signers=sorted({said.key_id for said in (*bundle.approvals, *pair.verified.approvals)}),
+        signers=sorted({*approvers, *(said.key_id for said in (*bundle.approvals, *pair.verified.approvals))}),
     )

@@ -7,6 +7,7 @@ Called by: thread `shadow` of vision, as `python -m daemon.vision.shadow_main ST
 """
 
 import contextlib
+import ctypes
 import fcntl
 import logging
 import os
@@ -32,10 +33,12 @@ from daemon.vision.shadow_records import Records
 from daemon.vision.shadow_turn import DONE, LONGEST_TEXT, Greeting, Picture, Turn, pick_up
 
 LULL_S = 0.5
+PR_SET_PDEATHSIG = 1
 
 
 def main(station_path: Path, memory: int) -> int:
     """Look on until the pipe closes and return the exit status."""
+    _die_with(os.getppid())
     logging.basicConfig(level=logging.INFO, format="shadow: %(levelname)s %(message)s", stream=sys.stderr)
     answers = _own_stdout()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -135,6 +138,13 @@ def _wait_for_an_earlier_one(state: Path) -> None:
         except BlockingIOError:
             if select.select([sys.stdin], [], [], LULL_S)[0]:
                 raise
+
+
+def _die_with(parent: int) -> None:
+    """Have the kernel end us when thread `shadow` is gone: starved, we might not see the pipe close for long."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(os.EX_OSERR)
 
 
 def _own_stdout() -> int:

@@ -15,6 +15,7 @@ from daemon.recipe import RecipeView, read_recipe
 from daemon.units import Channel, FrameKey, JudgedView, Outcome, Reason, UnitId, Verdict, ViewKey
 from daemon.vision.light import Light
 from daemon.vision.plan import Plan, looker
+from engines.canary import Canary
 from engines.engine import Frame
 from engines.load import load
 from provisioning.replay import Likeness, Replayer
@@ -38,7 +39,8 @@ def plan() -> Iterator[Plan]:
     recipe = read_recipe(verified)
     loaded = Loaded(bundle.digest, verified.digest, "b", "r", [view.key for view in recipe.views], 1.0, 1.0, 1.0, 2.0)
     lookers = {"side": looker(load(bundle, "side"), bundle.manifest.models["side"])}
-    plan = Plan(loaded, recipe, lookers, {"side": "side", "side1": "side"})
+    canary = Canary(bundle, [("side", lookers["side"].engine)])
+    plan = Plan(loaded, recipe, lookers, {"side": "side", "side1": "side"}, canary)
     yield plan
     plan.close()
 
