@@ -74,8 +74,8 @@ def summary(spec: DemoSpec, units: Units, judged: Judged) -> dict[str, object]:
     classes = {str(code): _class_row(units, judged, code, spec) for code in CODES}
     return {
         "auroc": round(auroc(judged.unit, ~good), 6),
-        "false_reject": _share(int(rejected[good].sum()), int(good.sum())),
-        "missed": _share(int((~rejected[~good]).sum()), int((~good).sum())),
+        "false_reject": share(int(rejected[good].sum()), int(good.sum())),
+        "missed": share(int((~rejected[~good]).sum()), int((~good).sum())),
         "classes": classes,
     }
 
@@ -89,13 +89,13 @@ def _class_row(units: Units, judged: Judged, code: DefectCode, spec: DemoSpec) -
     against_good = auroc(judged.unit[good | members], members[good | members])
     return {
         "channel": spec.channels[code],
-        "missed": _share(int((judged.unit[members] < 0.0).sum()), count),
+        "missed": share(int((judged.unit[members] < 0.0).sum()), count),
         "auroc": round(against_good, 6),
-        "named_right": _share(named, count),
+        "named_right": share(named, count),
     }
 
 
-def _share(events: int, trials: int) -> dict[str, float | int]:
+def share(events: int, trials: int) -> dict[str, float | int]:
     low, high = clopper_pearson(events, trials)
     bounds = {"low95": round(low, 5), "high95": round(high, 5)}
     return {"n": trials, "count": events, "rate": round(events / trials, 5), **bounds}

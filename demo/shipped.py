@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from demo import anomaly_model
 from demo.build_bundle import model_description
 from demo.families.score import read_score
 from demo.families.spec import load_families
@@ -15,7 +16,7 @@ from demo.spec import FOLDER, load_spec
 from signing.manifest import Model
 
 ROOT = FOLDER.parent
-DEMO_FAMILY = "demo classifier"
+DEMO_FAMILY, ANOMALY_FAMILY = "demo classifier", "anomaly, good only"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,24 +30,29 @@ class Shipped:
 
 
 def shipped() -> list[Shipped]:
-    """Return the demo's models and one of every family whose file is here."""
+    """Return the demo's models, one of every family, and the anomaly models that a fit to good vials made."""
     found = [
         _shipped(str(view), DEMO_FAMILY, msgspec.convert(model_description(model), Model), FOLDER)
         for view, model in load_spec().views.items()
     ]
-    families = load_families()
-    return found + [
+    found += [
         _shipped(name, name.replace("_", " "), family.model, family.path.parent)
-        for name, family in families.items()
-        if family.path.exists()
+        for name, family in load_families().items()
+    ]
+    return found + [
+        _shipped(f"anomaly {name}", ANOMALY_FAMILY, model, anomaly_model.FOLDER)
+        for name, model in anomaly_model.models().items()
     ]
 
 
 def score_of(one: Shipped) -> dict[str, Any]:
-    """Return `auroc` and `n`, the held-out units behind it; of a demo classifier those of both views together."""
+    """Return `auroc` and `n`, the held-out units behind it; of models that judge a unit together, their common ones."""
     if one.family == DEMO_FAMILY:
         found = json.loads(SCORE_FILE.read_text(encoding="utf-8"))
         return {"auroc": found["auroc"], "n": found["held_out"]["units"]}
+    if one.family == ANOMALY_FAMILY:
+        fitted: dict[str, Any] = json.loads(anomaly_model.SCORE_FILE.read_text(encoding="utf-8"))
+        return fitted
     row: dict[str, Any] = read_score()["families"][one.name]
     return row
 

@@ -19,6 +19,7 @@ SHIPPED = sorted(
     {
         *ROOT.glob("demo/*.onnx"),
         *ROOT.glob("demo/families/*.onnx"),
+        *ROOT.glob("demo/anomaly/*.onnx"),
         *ROOT.glob("tests/vectors/bundle-*/bundle/*.onnx"),
     }
 )
