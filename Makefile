@@ -87,10 +87,10 @@ compliance: setup ## run the tests that are tagged with a clause and write docs/
 	@$(PYTHON) -m scripts.compliance $(ARGS)
 
 train-demo: setup ## train the demo models again from rendered vials (torch, in its own .venv-train)
-	@scripts/train_demo.sh $(ARGS)
+	@scripts/train.sh demo.train $(ARGS)
 
 train-families: setup ## train one model of every family again from rendered vials (torch, in .venv-train; an hour)
-	@scripts/train_families.sh $(ARGS)
+	@scripts/train.sh demo.families.train $(ARGS)
 
 setup: .venv/stamp $(STAMPS)/simline $(STAMPS)/board var/demo/stamp ## everything the other targets need; nothing when it is done
 
