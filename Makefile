@@ -48,7 +48,8 @@ bench: setup ## measure latency, rates, ledger and bare spine (10 min); tables h
 families: setup ## every model family: size, score, latency here, and whether NVIDIA's builder takes it; JSON in build/families.json
 	@$(PYTHON) -m scripts.families $(ARGS)
 
-gpu-check: setup ## on a GPU: conformance, golden answers and latency of every back end; keep the output in docs/measurements
+gpu-check: setup ## on a GPU: conformance, distance from ONNX Runtime and latency of every back end; keep the output in docs/measurements
+	@$(PYTHON) -m pytest -q tests/contract/test_engine_contract.py tests/contract/test_cuda_bodies.py
 	@PYTHONPATH=. $(PYTHON) tests/bench/gpu_check.py $(ARGS)
 
 soak: setup ## inspect for half an hour and see that nothing grows (ARGS="--minutes 5"); JSON in build/soak.json

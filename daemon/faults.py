@@ -57,7 +57,7 @@ _ROWS = (
     Fault("VISION_LOST", _R, 10, max_units=500, max_s=60),
     Fault("VISION_FAULT", _A),
     Fault("EVIDENCE_DROPPED", _A),
-    Fault("GOLDEN_FAILED", _H, person=True, safety=True),
+    Fault("GOLDEN_FAILED", _H, person=True, safety=True, bars=True, revokes=True),
     Fault("NOT_ARMED", _H, safety=True),
     Fault("ADMISSION", _H, safety=True),
     Fault("RECORDER_LOST", _H, safety=True),

@@ -32,7 +32,7 @@ from signing.trust import Role
 SCORE_FILE = FOLDER / "score.json"
 OTHER = "-other"
 SBOM = "sbom.cdx.json"
-# The commit whose demo/train.py made the graphs and score.json.
+# The commit whose demo/train.py learnt the weights; demo/explain.py added the heat map, which changes no score.
 TRAINED_BY = "7a2ebd2f76e9501fd4cb9738d60f3167132f8337"
 # Between machines of other processors the rounding of one convolution moves a score by some 1e-5.
 TOLERANCE = 0.001

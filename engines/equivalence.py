@@ -12,8 +12,8 @@ from engines.engine import Engine, Frame, Outputs, allocate
 class Comparison(Struct, frozen=True, forbid_unknown_fields=True):
     """The worst of every number that one model gives for one frame; inf where either side gives what is no number.
 
-    worst_absolute: largest |found - expected|. worst_relative: largest |found - expected| over the largest |expected|
-    of the same output, so that numbers near 0 do not decide it.
+    worst_absolute: largest |found - expected|. worst_relative: the same over max(1, |expected|), number by number, as
+    a bundle's `raw_tolerance` is meant: the pixels of a box do not stand for its score.
     """
 
     file: str
@@ -55,8 +55,5 @@ def _of_one(expected: npt.NDArray[np.float32], found: npt.NDArray[np.float32]) -
     if not (np.isfinite(expected).all() and np.isfinite(found).all()):
         return float("inf"), float("inf")
     wide = expected.astype(np.float64)
-    worst = float(np.abs(found - wide).max())
-    largest = float(np.abs(wide).max())
-    if worst == 0.0:
-        return 0.0, 0.0
-    return worst, worst / largest if largest else float("inf")
+    off = np.abs(found - wide)
+    return float(off.max()), float((off / np.maximum(1.0, np.abs(wide))).max())

@@ -1,6 +1,7 @@
 """Decode a graph's outputs into class scores; the same code whatever back end ran the graph.
 
-A value that is not finite makes every score of the model not finite: `daemon.vision.judging` refuses them.
+A value that is not finite, or not 0 to 1 where it is a share, makes every score of the model not finite:
+`daemon.vision.judging` refuses them.
 """
 
 import math
@@ -14,6 +15,7 @@ from signing.manifest import BOX_COLUMNS, Model
 
 Array = npt.NDArray[np.float32]
 OBJECTNESS = BOX_COLUMNS - 1
+SLACK = 1e-4
 
 
 def decode(model: Model, out: Outputs) -> dict[str, float]:
@@ -38,7 +40,7 @@ def _values(model: Model, output: Array) -> list[float]:
 
 
 def _best_boxes(model: Model, output: Array) -> list[float]:
-    if not np.isfinite(output).all():
+    if not (np.isfinite(output).all() and _are_shares(output[0, :, OBJECTNESS:])):
         return [math.nan] * len(model.classes)
     best: list[float] = box_scores(output).max(axis=0).tolist()
     return best
@@ -46,11 +48,16 @@ def _best_boxes(model: Model, output: Array) -> list[float]:
 
 def _reached(model: Model, output: Array) -> list[float]:
     """A class scores what `cells` of its cells reach: one stray cell is no defect where defects are larger."""
-    if not np.isfinite(output).all():
+    if not _are_shares(output):
         return [math.nan] * len(model.classes)
     cells = output.reshape(len(model.classes), -1)
     reached: list[float] = np.partition(cells, -model.cells, axis=1)[:, -model.cells].tolist()
     return reached
+
+
+def _are_shares(values: Array) -> bool:
+    """True where every number is 0 to 1, not the best of them alone: a graph without its last sigmoid is none."""
+    return bool(((values >= -SLACK) & (values <= 1.0 + SLACK)).all())
 
 
 def _sigmoid(value: float) -> float:

@@ -16,7 +16,7 @@ WARMUP_RUNS = 20
 
 
 class ModelEngine:
-    """Made by `engines.load` alone, from verified bytes."""
+    """Body of `engines.engine.Engine`. On a device `engines.load` alone makes it, from verified bytes."""
 
     def __init__(self, model: Model, session: Session, onnx_sha256: str) -> None:
         """Warm the session, which is the engine's from here on.

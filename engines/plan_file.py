@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, structs
 
 from engines.equivalence import Comparison
 from engines.errors import PlanMissing, PlanRefused
@@ -80,10 +80,17 @@ class Evidence(Struct, frozen=True, forbid_unknown_fields=True, tag_field="docum
     golden: tuple[Comparison, ...] = ()
     equivalence: tuple[Comparison, ...] = ()
 
+    def measured(self, golden: tuple[Comparison, ...], equivalence: tuple[Comparison, ...]) -> "Evidence":
+        """Return the evidence with what the plan was measured against."""
+        return structs.replace(self, golden=golden, equivalence=equivalence)
+
 
 @dataclass(frozen=True, slots=True)
 class CheckedPlan:
-    """The bytes that were checked, and their evidence. Made by `read_plan` alone."""
+    """A plan and its evidence: what `read_plan` checked, or what `slots` has just built and is about to measure.
+
+    Vision gets one from `engines.plan_shelf` alone, which also wants a person's signature.
+    """
 
     plan: bytes
     evidence: Evidence
@@ -113,7 +120,7 @@ def write_plan(root: Path, plan: bytes, evidence: Evidence, device_key: bytes) -
 def read_plan(root: Path, source: PlanSource, device_key: bytes) -> CheckedPlan:
     """Return the plan that this device built of `source`. Nothing is parsed before its code holds.
 
-    Called by: `engines.load` and `slots`, once per model.
+    Called by: `engines.plan_shelf`, for vision and for `slots`, once per model.
 
     Raises:
         PlanMissing: none was built yet, or not to its end.

@@ -65,13 +65,17 @@ class TensorRtSession:
         }
 
     def run(self) -> None:
-        """See `engines.session.Session.run`. It makes no buffer."""
+        """See `engines.session.Session.run`. It makes no buffer.
+
+        What `results` hold goes out first: a launch that writes nothing gives that back, not the unit before.
+        """
         if not self._release.alive:
             raise InferenceFailed("the engine is closed")
         cuda, (stream,) = self._cuda, self._streams
-        (image, pixels), *outputs = self._bound
+        _, *outputs = self._bound
         try:
-            cuda.copy_in(image, pixels, stream)
+            for address, host in self._bound:
+                cuda.copy_in(address, host, stream)
             self._program.launch(stream)
             for address, host in outputs:
                 cuda.copy_out(host, address, stream)
@@ -153,7 +157,7 @@ class TensorRtProgram:
 def plan_source(onnx_sha256: str, library: Library, gpu: Gpu, options: BuildOptions) -> PlanSource:
     """Return what a plan of that graph depends on here; its key says whether it was built already.
 
-    Called by: `engines.load` to find a plan, `slots` to build one.
+    Called by: `engines.backends`, to find a plan and to build one.
     """
     return PlanSource(onnx_sha256, library.name, library.version, gpu.name, gpu.capability, gpu.driver, options)
 
@@ -161,7 +165,7 @@ def plan_source(onnx_sha256: str, library: Library, gpu: Gpu, options: BuildOpti
 def open_session(model: Model, checked: CheckedPlan, library: Library) -> TensorRtSession:
     """Load a plan that was checked, on the GPU of this device.
 
-    Called by: `engines.load`.
+    Called by: `engines.backends`, for vision and for `slots`.
 
     Raises:
         BackendMissing, DeviceFailed: no CUDA body, no GPU.

@@ -47,7 +47,7 @@ def current_runtime() -> Path:
 
 def recipe_beside(bundle: Path) -> Path:
     """Return where the recipe of a bundle lies that has one of its own name beside it; it need not be there."""
-    whole = bundle.resolve()
+    whole = bundle.absolute()
     return whole.with_name(whole.name.replace("bundle", "recipe"))
 
 
@@ -59,12 +59,12 @@ def pair_at(folder: Path) -> tuple[Path, Path]:
     Raises:
         PlaceError: there is no such pair.
     """
-    bundle = (folder / "bundle" if (folder / "bundle").is_dir() else folder).resolve()
+    bundle = folder / "bundle" if (folder / "bundle").is_dir() else folder
     recipe = recipe_beside(bundle)
     for path, document in ((bundle, BUNDLE_DOCUMENT), (recipe, RECIPE_DOCUMENT)):
         if not (path / document).is_file():
             raise PlaceError(f"{path / document} is missing: name a bundle with its recipe beside it")
-    return bundle, recipe
+    return bundle.resolve(), recipe.resolve()
 
 
 def find_runtime(named: Path | None) -> Path:

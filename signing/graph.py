@@ -24,6 +24,7 @@ MAX_GRAPH_BYTES = 512 << 20
 MAX_NODES = 20_000
 MAX_ACTIVATION_BYTES = 1 << 30
 MOST_SIZES = 64
+MOST_NUMBERS = 65_536
 
 OPERATORS = frozenset(
     {
@@ -41,6 +42,8 @@ INSTEAD = dict.fromkeys(
     "it belongs to a detector of two stages or with suppression inside (Faster R-CNN), whose run time depends on the "
     "image: use an anchor-free detector with head 'boxes'; suppression is the device's",
 )
+_WHOLE = (TensorProto.INT32, TensorProto.INT64)
+_EIGHT_BYTES = (TensorProto.INT64, TensorProto.DOUBLE)
 _DTYPES: dict[str, int] = {"uint8": TensorProto.UINT8, "float32": TensorProto.FLOAT}
 
 
@@ -107,6 +110,9 @@ def _node_faults(node: NodeProto) -> Iterator[str]:
         yield f"operator '{node.op_type}' is not on the list of accepted operators{hint}"
     if node.op_type == "Dropout" and any(node.input[2:]):
         yield "operator 'Dropout' may be told to train: its third input is chance at run time"
+    parts = next((one.i for one in node.attribute if one.name == "num_outputs"), len(node.output))
+    if node.op_type == "Split" and parts != len(node.output):
+        yield f"operator 'Split' makes {parts} parts of which {len(node.output)} have a name"
     for attribute in node.attribute:
         yield from _attribute_faults(attribute)
 
@@ -139,13 +145,18 @@ def _describe(value: ValueInfoProto) -> tuple[str, int, tuple[int, ...]]:
 
 def _memory_faults(proto: ModelProto) -> Iterator[str]:
     """Infer what lies between the nodes; the sum is more than an engine needs at once."""
+    bare = _without_weights(proto)
     try:
-        inferred = shape_inference.infer_shapes(_without_weights(proto), strict_mode=True, data_prop=True)
-    except (shape_inference.InferenceError, ValueError) as error:
+        for fault in _number_faults(shape_inference.infer_shapes(bare, strict_mode=True)):
+            yield fault
+            return
+        inferred = shape_inference.infer_shapes(bare, strict_mode=True, data_prop=True)
+    except (shape_inference.InferenceError, ValueError, RuntimeError, MemoryError) as error:
         yield f"its shapes cannot be inferred ({' '.join(str(error).split())[:200]})"
         return
     known = [*inferred.graph.value_info, *inferred.graph.output]
     shapes = {value.name: _describe(value)[2] for value in known if value.type.tensor_type.HasField("shape")}
+    wide = {value.name for value in known if value.type.tensor_type.elem_type in _EIGHT_BYTES}
     written: dict[str, tuple[int, str]] = {}
     for number, node in enumerate(inferred.graph.node):
         place = f"node {number} '{node.name}' ({node.op_type})"
@@ -156,7 +167,7 @@ def _memory_faults(proto: ModelProto) -> Iterator[str]:
                 return
             if name in written:
                 yield f"{place}: '{name}' was written before, by {written[name][1]}"
-            written[name] = 4 * prod(shape), place
+            written[name] = (8 if name in wide else 4) * prod(shape), place
     total, (most, largest) = sum(size for size, _ in written.values()), max(written.values(), default=(0, ""))
     if total > MAX_ACTIVATION_BYTES:
         yield (
@@ -166,6 +177,14 @@ def _memory_faults(proto: ModelProto) -> Iterator[str]:
     for name, _, declared in map(_describe, proto.graph.output):
         if (found := shapes.get(name)) != declared:
             yield f"output '{name}' is declared as {list(declared)} and comes out as {list(found or ())}"
+
+
+def _number_faults(inferred: ModelProto) -> Iterator[str]:
+    """What inference would work out number by number, as sizes may depend on it, and what makes it run away."""
+    for value in inferred.graph.value_info:
+        _, kind, shape = _describe(value)
+        if kind in _WHOLE and prod(shape) > MOST_NUMBERS:
+            yield f"'{value.name}' holds {prod(shape)} whole numbers, at most {MOST_NUMBERS} are accepted"
 
 
 def _without_weights(proto: ModelProto) -> ModelProto:

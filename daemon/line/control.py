@@ -330,7 +330,7 @@ class Control:
             self._desk.note(code, text, now)
         found, clearing = conditions(facts), self._oversight.clearance.pending
         bits = self._desk.drive(found, self._stations.synced, not len(self._tracker), now, clearing=clearing)
-        if self._oversight.takes_back(self._desk.state, found):
+        if self._oversight.takes_back(self._desk.state, found, barred=self._desk.barred):
             self._take_back(now)
         mode = told_mode(self._station.mode, self._desk.mode)
         self._plc.command(bits, mode, self._desk.state, self._desk.lamps(self._plc.alive(now)))

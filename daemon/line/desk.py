@@ -82,8 +82,13 @@ class Desk:
 
     @property
     def permits(self) -> bool:
-        """True while permits may be given as far as state and mode go."""
-        return self.state in PERMITTING and self.mode is Mode.PRODUCTION
+        """True while permits may be given as far as state, mode and faults that wait for a person go."""
+        return self.state in PERMITTING and self.mode is Mode.PRODUCTION and not self.barred
+
+    @property
+    def barred(self) -> bool:
+        """True while a fault stands, until a person resets it, with which nothing may be accepted."""
+        return any(TABLE[code].bars for code in self.latched if code in TABLE)
 
     def reaction(self, code: str) -> Reaction:
         """Return what the line does about a fault: the table's, or the station's own for its inputs."""

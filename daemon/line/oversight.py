@@ -116,8 +116,10 @@ class Oversight:
         for streaks in self._streaks:
             streaks.reset()
 
-    def takes_back(self, state: State, found: Sequence[Condition]) -> bool:
-        """True once when every permit must be taken back: an abort, or an input that bars accepting."""
-        barred = state in _ABORTED or any(TABLE[c.code].bars and not c.met for c in found)
+    def takes_back(self, state: State, found: Sequence[Condition], *, barred: bool = False) -> bool:
+        """True once when every permit must be taken back: an abort, an input that bars accepting, or a fault that does
+        and waits for a person (`barred`).
+        """
+        barred = barred or state in _ABORTED or any(TABLE[c.code].bars and not c.met for c in found)
         first, self._taken_back = barred and not self._taken_back, barred
         return first

@@ -77,26 +77,16 @@ def _measured(shelf: Shelf, bundle: VerifiedBundle, name: str, plan: CheckedPlan
     finally:
         reference.close()
         candidate.close()
-    worst = max(equivalence, key=_off)
+    worst = max(equivalence, key=lambda one: one.worst_relative)
     tolerance = bundle.manifest.golden.raw_tolerance
-    if not _off(worst) <= tolerance:
+    if not worst.worst_relative <= tolerance:
         raise StoreRefused(
             f"model '{name}': the plan that {shelf.maker.name} built gives other numbers than onnxruntime: "
-            f"{worst.file} off by {worst.worst_absolute:.3g}, {_off(worst):.3g} > {tolerance:.3g}; it is not kept"
+            f"{worst.file} off by {worst.worst_absolute:.3g}, {worst.worst_relative:.3g} > {tolerance:.3g}; not kept"
         )
-    say(f"model '{name}': golden off by {max(map(_off, golden)):.3g}, onnxruntime off by {_off(worst):.3g}")
-    made = plan.evidence
-    return Evidence(
-        format=1,
-        source=made.source,
-        plan_sha256=made.plan_sha256,
-        built_utc=made.built_utc,
-        seconds=made.seconds,
-        layers=made.layers,
-        log=made.log,
-        golden=golden,
-        equivalence=equivalence,
-    )
+    off = max(one.worst_relative for one in golden)
+    say(f"model '{name}': golden off by {off:.3g}, onnxruntime off by {worst.worst_relative:.3g}")
+    return plan.evidence.measured(golden, equivalence)
 
 
 def _against_golden(bundle: VerifiedBundle, name: str, engine: Engine) -> tuple[Comparison, ...]:
@@ -114,11 +104,6 @@ def _against_golden(bundle: VerifiedBundle, name: str, engine: Engine) -> tuple[
 
 def _column(scores: Mapping[str, float]) -> Outputs:
     return {"scores": np.array([scores[code] for code in sorted(scores)], np.float32)}
-
-
-def _off(one: Comparison) -> float:
-    """Return the worst difference: absolute where the numbers are below 1, else relative to the largest of them."""
-    return min(one.worst_absolute, one.worst_relative)
 
 
 def _device_key(root: Path) -> bytes:

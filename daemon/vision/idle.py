@@ -5,7 +5,7 @@ batch too; a call that keeps warm comes when nothing was inferred for KEEP_WARM_
 waits, so that a frame waits for one call at most; only a case that nobody found the time for is run all the same.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from weakref import WeakKeyDictionary
 
 from daemon.vision.plan import Plan
@@ -32,13 +32,17 @@ class Idle:
         """True if a golden case was not run for so long that a frame has to wait for it."""
         return any(now_ns - plan.canary.right_since_ns > PERIODS_AT_MOST * self._period_ns for plan in plans)
 
-    def batch_began(self, plans: Sequence[Plan], now_ns: int) -> None:
+    def batch_began(self, plans: Sequence[Plan], now_ns: int, advanced: Callable[[], None]) -> None:
         """Run every golden case of the judging plan, before the first unit of the batch.
+
+        `advanced` is called after each: a large set takes longer than the watchdog waits.
 
         Raises:
             EngineError: see `engines.canary.Canary.check_all`.
         """
-        plans[0].canary.check_all()
+        for _ in range(len(plans[0].canary)):
+            plans[0].canary.check_next()
+            advanced()
         self._put_off(plans[0].canary, now_ns)
 
     def work(self, plans: Sequence[Plan], now_ns: int) -> None:

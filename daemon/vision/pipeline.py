@@ -127,7 +127,7 @@ class Pipeline:
         """Body of thread `infer`: serve until `stop`, or until an engine fails its golden frames, which was told."""
         try:
             while not self._stopping:
-                self.turns += 1
+                self._advance()
                 self._turn()
         except EngineError as error:
             _log.critical("the engines are not to be trusted any more: %s", error)
@@ -238,12 +238,15 @@ class Pipeline:
         began = arm.batch and arm.batch != self._arm.batch
         self._arm = arm
         if began:
-            self._prove(self._idle.batch_began)
+            self._prove(lambda plans, now_ns: self._idle.batch_began(plans, now_ns, self._advance))
         self._loader.armed = (arm.bundle, arm.recipe)
         if not arm.batch and (left or self._active is not self._warm.active):
             self._take(self._warm)
         if arm.batch and (arm.bundle, arm.recipe) not in {plan.key for plan in self._plans.values()}:
             self._fault("wrong digest", f"batch {arm.batch} is armed for another bundle or recipe than is loaded")
+
+    def _advance(self) -> None:
+        self.turns += 1
 
     def _warm_plans(self) -> list[Plan]:
         """Return what is warm, what judges now first."""

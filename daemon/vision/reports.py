@@ -12,7 +12,8 @@ import msgspec
 
 from daemon.records import EvidenceRow
 
-WINDOW = 64
+# Rows with an explanation have 4 kB: some 26 of them fill what a socket holds, and a full peer is dropped.
+WINDOW = 16
 
 
 class Reports:

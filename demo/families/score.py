@@ -105,7 +105,7 @@ def _against_good(scores: Scores, units: BodySet, codes: tuple[DefectCode, ...])
 
 
 def rows(units: BodySet, names: list[str] | None = None) -> dict[str, Row]:
-    """Figures of each family by name, from any set; called by whatever shows the families."""
+    """Figures of each family by name, from any set; called by `write_score`."""
     families = load_families()
     return {name: family_row(families[name], units) for name in names or families}
 

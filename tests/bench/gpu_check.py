@@ -25,6 +25,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from demo.build_bundle import RAW_TOLERANCE
 from engines.cuda import BODIES, Gpu, open_cuda
 from engines.engine import allocate
 from engines.equivalence import compare
@@ -119,8 +120,16 @@ def measure(row: Row, opened: Opened, reference: ModelEngine, subject: Subject, 
         row.worst_relative = max(found.worst_relative for found in compared)
     row.plan_bytes, row.build_s = opened.plan_bytes, round(opened.build_s, 3)
     latency(row, opened, chosen.pairs)
-    row.state = RUN if row.identical else FAILED
-    row.reason = "" if row.identical else "the same frame gave other bytes"
+    row.reason = _wrong(row)
+    row.state = FAILED if row.reason else RUN
+
+
+def _wrong(row: Row) -> str:
+    if not row.identical:
+        return "the same frame gave other bytes"
+    if row.worst_relative is not None and not row.worst_relative <= RAW_TOLERANCE:
+        return f"{row.worst_relative:.3g} away from ONNX Runtime, more than {RAW_TOLERANCE:g}"
+    return ""
 
 
 def repeats(engine: ModelEngine, subject: Subject, times: int) -> bool:

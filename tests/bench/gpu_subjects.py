@@ -9,14 +9,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import onnxruntime as ort
 
-from demo.build_bundle import model_description
-from demo.families.spec import load_families
 from demo.golden import golden_frames
-from demo.spec import FOLDER, load_spec
+from demo.shipped import shipped
 from drivers.sim.render_spec import View
 from engines.cuda import Gpu, open_cuda
 from engines.engine import Frame
@@ -58,17 +55,13 @@ class Opened:
 
 
 def subjects() -> list[Subject]:
-    """Every shipped model there is; families that were not trained yet are left out."""
+    """Every shipped model, with the golden frames of the view that it sees."""
     frames = golden_frames()
     shown = {view: tuple((name, frame) for name, of, frame in frames if of is view) for view in View}
-    models = {
-        str(view): (FOLDER / spec.file, msgspec.convert(model_description(spec), Model), shown[view])
-        for view, spec in load_spec().views.items()
-    }
-    for name, family in load_families().items():
-        if family.path.exists():
-            models[name] = (family.path, family.model, shown[View.BODY])
-    return [Subject(name, model, path.read_bytes(), seen) for name, (path, model, seen) in models.items()]
+    return [
+        Subject(one.name, one.model, one.graph, shown[View.CRIMP if one.name.endswith(View.CRIMP) else View.BODY])
+        for one in shipped()
+    ]
 
 
 def open_onnx_runtime(subject: Subject) -> Opened:

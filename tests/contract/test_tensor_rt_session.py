@@ -57,8 +57,21 @@ def scores(model: Model, session: Session, frame: np.ndarray) -> bytes:
 def test_a_run_copies_in_computes_copies_out_and_waits() -> None:
     session, cuda = hosted()
     session.run()
-    assert cuda.done == ["in", "graph", *("out" for _ in MODEL.outputs)]
+    assert cuda.done == ["in", *("in" for _ in MODEL.outputs), "graph", *("out" for _ in MODEL.outputs)]
     session.close()
+
+
+def test_a_launch_that_writes_nothing_gives_nothing_of_the_frame_before() -> None:
+    session, _ = hosted()
+    engine = ModelEngine(MODEL, session, "0" * 64)
+    out = allocate(engine.outputs)
+    frame = np.zeros((2000, 2000), np.uint8)
+    engine.infer(frame, out)
+    assert all(np.isfinite(array).all() for array in out.values())
+    session._program.launch = lambda stream: None  # type: ignore[attr-defined,method-assign]
+    engine.infer(frame, out)
+    assert all(np.isnan(array).all() for array in out.values())
+    engine.close()
 
 
 def test_a_run_makes_no_memory() -> None:

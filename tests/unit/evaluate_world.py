@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from onnx import TensorProto, helper
 
-from provisioning import cli_model_evaluate
+from provisioning import cli_model
 from tests.vectors.bundle_1 import (
     COLUMNS,
     KEYS,
@@ -51,6 +51,29 @@ def make_pair(folder: Path, views: tuple[str, ...] = ("side",)) -> str:
     return digest
 
 
+def make_anomaly_pair(folder: Path) -> None:
+    """Write trust, bundle and recipe of a model whose only class is `anomaly`: the score of `bright` in make_pair."""
+    graph = tiny_model()
+    del graph.graph.node[3:5]
+    graph.graph.node[-1].input[0] = "largest"
+    graph.graph.initializer[1].int64_data[1] = 1
+    graph.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 1
+    described = bundle_description()
+    (model,), (case,) = described["models"].values(), described["golden"]["cases"]
+    output = {**model["output"], "shape": [1, 1]}
+    make_trust(folder / "trust", KEYS)
+    digest = make_bundle(
+        folder / "bundle",
+        graph.SerializeToString(deterministic=True),
+        models={"side": {**model, "output": output, "classes": ["anomaly"]}},
+        defects={"anomaly": described["defects"]["bright"]},
+        golden={**described["golden"], "cases": [{**case, "scores": {"anomaly": case["scores"]["bright"]}}]},
+    )
+    (view,) = recipe_description(digest)["views"]
+    views = [{**view, "limits": {"anomaly": view["limits"]["bright"]}}]
+    make_recipe(folder / "recipe", digest, views=views, channels={"anomaly": "critical"})
+
+
 def pointing_model(*, wrongly: bool = False) -> bytes:
     """The graph of the vectors with a map beside its scores: how bright each pixel is, or, wrongly, how dark."""
     made = tiny_model()
@@ -80,6 +103,6 @@ def evaluate(folder: Path, images: Path, *more: str) -> int:
 def model(*words: str) -> int:
     """Run a leaf of `linewarden model` as its tree does."""
     parser = argparse.ArgumentParser()
-    cli_model_evaluate.add_leaf(parser.add_subparsers())
-    parsed = parser.parse_args(words)
+    cli_model.add(parser.add_subparsers())
+    parsed = parser.parse_args(("model", *words))
     return int(parsed.run(parsed))

@@ -202,6 +202,19 @@ def test_other_inputs_close_the_infeed_and_let_the_permitted_pass(world: World, 
     assert world.plc.commands[-1][0] == RUN | HOLD
 
 
+@pytest.mark.clause("21 CFR 11.10(a)")
+def test_an_engine_that_answers_otherwise_takes_permits_back_until_a_person_has_reset(world: World) -> None:
+    """What it accepted is in doubt: nothing under way passes, and nothing of what vision accepts after its restart."""
+    before = world.unit_through()
+    world.control.message(VisionFault("GOLDEN_FAILED", "golden: other numbers"), world.now)
+    world.turn(2)
+    assert (world.state, world.plc.revoked) == ("HELD", [before])
+    assert {"GOLDEN_FAILED", "PERMITS_REVOKED"} <= set(world.codes())
+    world.unit_through()
+    world.turn(50)
+    assert (world.plc.permitted, world.state) == ([before], "HELD")
+
+
 def test_bad_light_is_an_alarm_with_its_value_and_the_line_goes_on(world: World) -> None:
     world.control.message(VisionFault("LIGHT", "patch 5.0, trend 140.0, band 110 to 235", "body"), world.now)
     world.turn(2)

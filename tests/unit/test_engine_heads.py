@@ -80,3 +80,14 @@ def test_a_class_scores_what_so_many_cells_reach(output: np.ndarray, cells: int)
 def test_one_value_for_each_class(model: Model, shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="argument"):
         decode(model, {"scores": np.zeros(shape, np.float32)})
+
+
+@given(st.data(), st.sampled_from([-50.0, -0.01, 1.01, 9.0]))
+def test_one_share_that_is_none_leaves_no_score_a_number(data: st.DataObject, bad: float) -> None:
+    """A graph without its last sigmoid: the best of its rows or cells may look like the score of a good unit."""
+    row, cell = data.draw(st.integers(0, 3)), data.draw(st.integers(0, 9))
+    boxes, mask = data.draw(outputs(BOXES)), data.draw(outputs(MASK))
+    boxes[0, row, data.draw(st.integers(4, 7))] = bad
+    mask[0, data.draw(st.integers(0, 2)), cell // 5, cell % 5] = bad
+    for model, output in ((BOXES, boxes), (replace(MASK, cells=4), mask)):
+        assert all(math.isnan(score) for score in decode(model, {"scores": output}).values())

@@ -57,9 +57,18 @@ def test_the_worst_of_all_outputs_counts() -> None:
     expected = {"scores": np.array([[1.0, 2.0]], np.float32), "map": np.zeros((1, 1, 2, 2), np.float32)}
     found = {name: array.copy() for name, array in expected.items()}
     found["scores"][0, 0] = 1.5
-    assert differences(expected, found) == (0.5, 0.25)
+    assert differences(expected, found) == (0.5, 0.5)
     found["map"][0, 0, 1, 1] = 2.0
-    assert differences(expected, found) == (2.0, float("inf"))
+    assert differences(expected, found) == (2.0, 2.0)
+
+
+def test_large_numbers_do_not_stand_for_small_ones() -> None:
+    """A box of 500 pixels whose score went from 0.95 to 0 is far off, and so is a small number of another output."""
+    expected = {"boxes": np.array([[[10.0, 10.0, 500.0, 400.0, 0.95, 1.0]]], np.float32)}
+    found = {"boxes": np.array([[[10.0, 10.0, 500.5, 400.0, 0.0, 1.0]]], np.float32)}
+    assert differences(expected, found) == (pytest.approx(0.95), pytest.approx(0.95))
+    found["boxes"][0, 0, 4] = 0.95
+    assert differences(expected, found) == (pytest.approx(0.5), pytest.approx(0.001))
 
 
 @pytest.mark.parametrize("wrong", [float("nan"), float("inf"), float("-inf")])

@@ -1,7 +1,7 @@
 """What thread `infer` does while nothing waits: golden cases in turn within the period, and calls that keep warm."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -30,6 +30,10 @@ class Room:
     session: Aged
     idle: Idle
     canary: Callable[[], Canary]
+    turns: list[int] = field(default_factory=list)
+
+    def advanced(self) -> None:
+        self.turns.append(1)
 
     def runs(self, now_ns: int) -> int:
         """How often the graph ran in one turn."""
@@ -83,7 +87,7 @@ def test_an_idle_line_is_kept_warm_in_between(room: Room) -> None:
 
 
 def test_a_call_that_keeps_warm_proves_nothing(room: Room) -> None:
-    room.idle.batch_began([room.plan], BEGIN_NS)
+    room.idle.batch_began([room.plan], BEGIN_NS, room.advanced)
     room.idle.inferred(BEGIN_NS)
     right = room.plan.canary.right_since_ns
     room.session.breaks = 0
@@ -96,8 +100,8 @@ def test_a_call_that_keeps_warm_proves_nothing(room: Room) -> None:
 def test_a_batch_begins_with_the_whole_set_and_the_next_case_comes_in_its_turn(room: Room) -> None:
     assert room.runs(BEGIN_NS) == 1
     before = room.session.runs
-    room.idle.batch_began([room.plan], BEGIN_NS + 1)
-    assert room.session.runs - before == len(FILES)
+    room.idle.batch_began([room.plan], BEGIN_NS + 1, room.advanced)
+    assert room.session.runs - before == len(FILES) == len(room.turns)
     next_ns = BEGIN_NS + 1 + PERIOD_NS // len(FILES)
     for now_ns in (BEGIN_NS + 2, next_ns - 1):
         room.idle.inferred(now_ns)
@@ -109,7 +113,7 @@ def test_a_batch_begins_with_the_whole_set_and_the_next_case_comes_in_its_turn(r
 def test_a_pair_that_only_waits_to_be_swapped_in_is_asked_too(room: Room) -> None:
     """The judging one comes first; both have had their turn within the period."""
     waiting = replace(room.plan, canary=room.canary())
-    room.idle.batch_began([room.plan], BEGIN_NS)
+    room.idle.batch_began([room.plan], BEGIN_NS, room.advanced)
     since = waiting.canary.right_since_ns
     for now_ns in range(BEGIN_NS, BEGIN_NS + PERIOD_NS + 1, STEP_NS):
         room.idle.inferred(now_ns)
@@ -125,11 +129,11 @@ def test_a_case_that_nobody_finds_time_for_becomes_overdue(room: Room) -> None:
 
 @pytest.mark.clause("21 CFR 11.10(a)")
 def test_a_wrong_answer_ends_it_at_once_and_is_not_put_off(room: Room) -> None:
-    room.idle.batch_began([room.plan], BEGIN_NS)
+    room.idle.batch_began([room.plan], BEGIN_NS, room.advanced)
     room.session.breaks = 0
     due_ns = BEGIN_NS + PERIOD_NS // len(FILES)
     for file in FILES:
         with pytest.raises(GoldenRefused, match=file):
             room.idle.work([room.plan], due_ns)
     with pytest.raises(GoldenRefused, match="golden"):
-        room.idle.batch_began([room.plan], due_ns)
+        room.idle.batch_began([room.plan], due_ns, room.advanced)
