@@ -88,7 +88,7 @@ def show(rows: list[Row], console: Console) -> None:
     for name in COLUMNS:
         table.add_column(name, justify="right" if name in ("kB", "AUROC", "n", "p50 ms", "p99 ms") else "left")
     for row in rows:
-        figures = (f"{row['bytes'] / 1000:.0f}", f"{row['auroc']:.4f}", f"{row['n']}")
+        figures = (f"{row['bytes'] / 1000:.0f}", f"{row['auroc']:.6f}", f"{row['n']}")
         times = (f"{row['p50_ms']:.2f}", f"{row['p99_ms']:.2f}")
         table.add_row(row["family"], row["model"], row["head"], row["input"], *figures, *times, row["rtx"])
     console.print(table)

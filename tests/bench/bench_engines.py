@@ -16,6 +16,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,11 @@ from engines.canary import Canary
 from engines.engine import Frame, allocate
 from engines.load import load
 from engines.model_engine import ModelEngine
+from engines.onnx_plan import OnnxPlanMaker
 from engines.onnx_runtime import OnnxRuntimeSession
+from engines.plan_file import CheckedPlan
 from engines.preprocess import Preprocessor
+from engines.tensor_rt_build import evidence_of
 from signing.keyring import load_trust
 from signing.manifest import Preprocessing, Region
 from signing.sealed import open_directory
@@ -92,11 +96,24 @@ def compared(bare: Callable[[], object], ours: Callable[[], object]) -> Row:
     }
 
 
-def engine_row(one: Shipped) -> Row:
+def plain(one: Shipped) -> OnnxRuntimeSession:
+    return OnnxRuntimeSession(one.model, one.graph)
+
+
+def planned(one: Shipped) -> OnnxRuntimeSession:
+    """The graph as ONNX Runtime optimised it beforehand."""
+    maker, digest = OnnxPlanMaker(), hashlib.sha256(one.graph).hexdigest()
+    built = maker.build(one.model, one.graph)
+    return maker.session(
+        one.model, CheckedPlan(built.plan, evidence_of(built, maker.source(digest), datetime.now(UTC)))
+    )
+
+
+def engine_row(one: Shipped, opened: Callable[[Shipped], OnnxRuntimeSession]) -> Row:
     """Two sessions of the same graph: one inside the engine, one bare."""
     frame, digest = frame_for(one), hashlib.sha256(one.graph).hexdigest()
-    bare = OnnxRuntimeSession(one.model, one.graph)
-    engine = ModelEngine(one.model, OnnxRuntimeSession(one.model, one.graph), digest)
+    bare = opened(one)
+    engine = ModelEngine(one.model, opened(one), digest)
     out = allocate(engine.outputs)
     row = compared(bare_call(bare, one.model.preprocessing, frame), lambda: engine.infer(frame, out))
     row |= {"name": one.name, "family": one.family, "backend": f"{engine.info.backend} {engine.info.version}"}
@@ -197,7 +214,7 @@ def main() -> int:
     models = shipped()
     document: Row = {
         "load": [round(value, 2) for value in os.getloadavg()],
-        "engines": [engine_row(one) for one in track(models, "families")],
+        "engines": [engine_row(one, opened) for one in track(models, "families") for opened in (plain, planned)],
         "unrun": list(unrun()),
         "preprocessing": preprocessing_row(),
         "idle": [idle_row(one) for one in models if one.name in ("body", "resnet")],
