@@ -3,6 +3,7 @@
 The same fit as `linewarden model fit-anomaly` on GOOD rendered vials. demo/anomaly receives a graph for each view,
 models.json with what bundle.json says of them, and score.json: UNITS held-out vials, every second one good, the others
 stratified over the defects. A unit scores as its worst view does; from 0 (in log-odds) on it is rejected.
+`--keep-models` scores what is there; of what it was fitted on, score.json then keeps saying what it said.
 """
 
 import argparse
@@ -33,7 +34,7 @@ from drivers.sim.render_spec import DefectCode, View, difficulty_digest, load_di
 from engines.engine import allocate
 from engines.model_engine import ModelEngine
 from engines.onnx_runtime import OnnxRuntimeSession
-from engines.rates import auroc
+from engines.rates import auroc, auroc_bounds
 from provisioning.anomaly_bundle import Label, code_digest
 from provisioning.anomaly_order import Order, run
 from signing.manifest import BUNDLE_DOCUMENT, Model, Region
@@ -43,6 +44,7 @@ MODELS_FILE, SCORE_FILE = FOLDER / "models.json", FOLDER / "score.json"
 GOOD, UNITS = 200, 900
 FIT_SEED, HELD_OUT_SEED = 1, 20260705
 FALSE_REJECT = 0.005
+EXCEEDING = 5
 
 
 def rendered(seed: int, index: int, code: DefectCode | None) -> dict[str, Pictures]:
@@ -98,7 +100,7 @@ def score(units: int = UNITS) -> dict[str, Any]:
     scorer, codes = Scorer(), [code_of(index) for index in range(units)]
     odds = [scorer.log_odds(rendered(HELD_OUT_SEED, index, codes[index])) for index in track(range(units), "scoring")]
     scorer.close()
-    return {**_origin(units), **_figures(np.array(odds), codes)}
+    return {**_held_out(units), **_figures(np.array(odds), codes)}
 
 
 def _engine(model: Model) -> ModelEngine:
@@ -106,12 +108,18 @@ def _engine(model: Model) -> ModelEngine:
     return ModelEngine(model, OnnxRuntimeSession(model, raw), hashlib.sha256(raw).hexdigest())
 
 
-def _origin(units: int) -> dict[str, Any]:
+def _fitted() -> dict[str, Any]:
+    """Return what was fitted, and on what; the code is that which runs here."""
     files = {model.file: (FOLDER / model.file).read_bytes() for model in models().values()}
     return {
         "version": 1,
         "models": {name: {"sha256": hashlib.sha256(raw).hexdigest(), "bytes": len(raw)} for name, raw in files.items()},
         "fitted_on": {"seed": GOOD_SEED, "units": GOOD, "fit_seed": FIT_SEED, "code_sha256": code_digest()},
+    }
+
+
+def _held_out(units: int) -> dict[str, Any]:
+    return {
         "held_out": {
             "seed": HELD_OUT_SEED,
             "units": units,
@@ -123,30 +131,46 @@ def _origin(units: int) -> dict[str, Any]:
 
 
 def _figures(odds: npt.NDArray[np.float64], codes: list[DefectCode | None]) -> dict[str, Any]:
+    """Return areas, and shares at the proposed limit and at the lowest that at most EXCEEDING good units exceed."""
     good = np.array([code is None for code in codes])
-    rejected = odds >= 0.0
-    classes = {}
-    for code in CODES:
-        member = np.array([one is code for one in codes])
-        both = good | member
-        found = share(int(rejected[member].sum()), int(member.sum()))
-        classes[str(code)] = {"auroc": round(auroc(odds[both], member[both]), 6), "found": found}
+    limit = float(np.sort(odds[good])[-1 - EXCEEDING])
+    members = {str(code): np.array([one is code for one in codes]) for code in CODES}
     return {
         "n": len(codes),
-        "auroc": round(auroc(odds, ~good), 6),
-        "false_reject": share(int(rejected[good].sum()), int(good.sum())),
-        "found": share(int(rejected[~good].sum()), int((~good).sum())),
-        "classes": classes,
+        "false_reject": _reached(odds[good] >= 0.0),
+        "good_exceeding": _reached(odds[good] > limit),
+        **_found(odds, good, ~good, limit),
+        "classes": {name: _found(odds, good, member, limit) for name, member in members.items()},
     }
+
+
+def _found(
+    odds: npt.NDArray[np.float64], good: npt.NDArray[np.bool_], bad: npt.NDArray[np.bool_], limit: float
+) -> dict[str, Any]:
+    area = auroc(odds[good | bad], bad[good | bad])
+    bounds = auroc_bounds(area, int(bad.sum()), int(good.sum()))
+    return {
+        "auroc": round(area, 6),
+        "auroc_bounds": [round(bound, 6) for bound in bounds],
+        "found": _reached(odds[bad] >= 0.0),
+        "found_where_good_exceed": _reached(odds[bad] > limit),
+    }
+
+
+def _reached(those: npt.NDArray[np.bool_]) -> dict[str, Any]:
+    return share(int(those.sum()), len(those))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--keep-models", action="store_true", help="only score")
     chosen = parser.parse_args()
-    if not chosen.keep_models:
+    if chosen.keep_models:
+        fitted = {name: json.loads(SCORE_FILE.read_bytes())[name] for name in ("version", "models", "fitted_on")}
+    else:
         fit()
-    text = json.dumps(score(), indent=2) + "\n"
+        fitted = _fitted()
+    text = json.dumps({**fitted, **score()}, indent=2) + "\n"
     write_atomically(SCORE_FILE, text)
     print(text, end="")
 

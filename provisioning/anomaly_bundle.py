@@ -140,7 +140,9 @@ def _training(label: Label, views: Mapping[str, Made]) -> dict[str, Any]:
 def code_digest() -> str:
     """Return the sha256 over what fits: a device has no repository whose commit could be named."""
     own = sorted(files("provisioning").iterdir(), key=lambda path: path.name)
-    parts = [path.read_bytes() for path in own if path.name.startswith("anomaly_") and path.name.endswith(".py")]
+    parts = [
+        path.read_bytes() for path in own if path.name.startswith(("anomaly_", "grey_")) and path.name.endswith(".py")
+    ]
     parts.append(files("engines").joinpath("backbone", "efficientnet-lite0-taps.onnx").read_bytes())
     return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
 

@@ -34,8 +34,8 @@ class RegionRefused(CommandFailed):
 def preprocessing_of(region: Region) -> Preprocessing:
     """Return how a region is reduced: not at all up to 122 880 pixels, else to just that many, its shape kept.
 
-    Both sides become multiples of 8, so that every number of the backbone covers whole pixels. 122 880 pixels take
-    some 15 ms of one core and leave a mark of 8 pixels in a frame of 480 x 1024 with 4.
+    Both sides become multiples of 8, so that every number of the backbone covers whole pixels. 122 880 pixels leave a
+    mark of 8 pixels in a frame of 480 x 1024 with 4.
 
     Raises:
         RegionRefused: a side is shorter than 64 pixels, or would become so.

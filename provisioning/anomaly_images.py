@@ -6,20 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
-import numpy as np
-
 from engines.engine import Frame
-from provisioning.errors import CommandFailed
+from provisioning.grey_images import SUFFIXES, ImagesRefused, read_frame
 
 FEWEST = 20
-SUFFIXES = frozenset({".png", ".pgm"})
 DEFAULT_VIEW = "body"
 _VIEW = re.compile(r"[a-z][a-z0-9_]{0,39}")
-
-
-class ImagesRefused(CommandFailed):
-    """No model is fitted on these pictures; the text names the folder or the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +59,7 @@ def read_good(files: Sequence[Path]) -> tuple[Good, list[Frame]]:
     frames: list[Frame] = []
     digests: list[str] = []
     for file in files:
-        raw = _bytes(file)
-        frame = _grey(file, raw)
+        frame, raw = read_frame(file)
         if frames and frame.shape != frames[0].shape:
             sizes = " and ".join(f"{shape[1]} x {shape[0]}" for shape in (frame.shape, frames[0].shape))
             raise ImagesRefused(f"{file}: its size differs from that of {files[0].name}: {sizes}; keep one size a view")
@@ -87,24 +78,3 @@ def dataset_digest(views: Mapping[str, Good]) -> str:
 def _pictures(folder: Path) -> tuple[Path, ...]:
     found = (path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
     return tuple(sorted(path for path in found if path.is_file()))
-
-
-def _bytes(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise ImagesRefused(f"{file}: cannot be read: {error.strerror}; repair or remove it") from error
-
-
-def _grey(file: Path, raw: bytes) -> Frame:
-    image = None
-    if raw:
-        try:
-            image = cv2.imdecode(np.frombuffer(raw, np.uint8), cv2.IMREAD_UNCHANGED)
-        except cv2.error:
-            image = None
-    if image is None:
-        raise ImagesRefused(f"{file}: is no image, or a damaged one; take it again or remove it")
-    if image.ndim != 2 or image.dtype != np.uint8:
-        raise ImagesRefused(f"{file}: is not grey with 8 bits; use the frames as the camera gave them (Mono8)")
-    return np.ascontiguousarray(image, np.uint8)

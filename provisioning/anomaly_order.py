@@ -15,9 +15,10 @@ from engines.errors import EngineError
 from provisioning.anomaly_bundle import Label, Made, build, golden_indices
 from provisioning.anomaly_features import preprocessing_of
 from provisioning.anomaly_fit import STEPS, Fitted, fit_view
-from provisioning.anomaly_images import Good, ImagesRefused, find_views, read_good
-from provisioning.anomaly_report import Shown, facts, page, pictures
+from provisioning.anomaly_images import Good, find_views, read_good
+from provisioning.anomaly_report import Shown, facts, report_page
 from provisioning.errors import CommandFailed
+from provisioning.grey_images import ImagesRefused
 from provisioning.unsigned import document, new_folder
 from signing.durable import write_durably
 from signing.manifest import Region
@@ -100,10 +101,8 @@ def _write(order: Order, found: Mapping[str, tuple[Made, list[Shown]]], folder: 
     views = {name: made for name, (made, _) in found.items()}
     report = facts(order.label, views, order.false_rejects)
     raw = document(report)
-    drawn = pictures({name: (made.fitted, worst) for name, (made, worst) in found.items()})
     digests = build(order.label, views, raw, folder)
     write_durably(folder / "report.json", raw)
-    for name, picture in drawn.items():
-        write_durably(folder / name, picture)
-    write_durably(folder / "report.html", page(report, drawn, digests))
+    drawn = {name: (made.fitted, worst) for name, (made, worst) in found.items()}
+    write_durably(folder / "report.html", report_page(report, drawn, digests))
     return {"out": str(order.out), **digests, "report": json.loads(raw)}

@@ -1,39 +1,26 @@
-"""What a person reads before they sign an anomaly model: report.json, report.html and the pictures in it."""
+"""What a person reads before they sign an anomaly model: report.json, and report.html with its charts and heat maps."""
 
-import base64
-import html
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from string import Template
 from typing import Any
 
 from engines.engine import Frame
-from provisioning.anomaly_bundle import Label, Made, code_digest
+from engines.explanation import Explanation
+from provisioning.anomaly_bundle import ANOMALY, Label, Made, code_digest
 from provisioning.anomaly_calibration import GOOD_LOGIT, LIMIT
 from provisioning.anomaly_fit import FOLDS, Fitted
 from provisioning.anomaly_images import dataset_digest
 from provisioning.anomaly_memory import Array
-from provisioning.anomaly_pictures import histogram, overlay, side_by_side
+from provisioning.batch_plots import GREEN
+from provisioning.overlay import overlay
+from provisioning.report_pictures import chart, histogram, page, paragraph, picture, table
 
 NOT_SHOWN = (
     "Good images show how often good parts are rejected. They show nothing about defects that are missed: run "
     "`linewarden model evaluate` with units whose defects are known before this model decides anything."
 )
-
-_PAGE = Template("""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>$title</title><style>
-body { font: 15px/1.5 system-ui, sans-serif; color: #22262b; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
-h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin-top: 2.2rem; border-top: 1px solid #c9ced4; padding-top: 1rem }
-table { border-collapse: collapse } td, th { text-align: left; padding: .2rem 1rem .2rem 0; vertical-align: top }
-td { font-variant-numeric: tabular-nums; overflow-wrap: anywhere } th { font-weight: 600; white-space: nowrap }
-img { max-width: 100% } .warn { border-left: 4px solid #b3261e; padding: .4rem .8rem; background: #f9efee }
-</style></head><body>
-<h1>$title</h1>
-<p class="warn">$warning</p>
-<table>$facts</table>
-$views
-</body></html>
-""")
+HEADS = ("", "")
+SCORES = "Good images, not seen by the fit"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,33 +47,51 @@ def facts(label: Label, views: Mapping[str, Made], false_rejects: float) -> dict
     }
 
 
-def pictures(views: Mapping[str, tuple[Fitted, Sequence[Shown]]]) -> dict[str, bytes]:
-    """Return file name -> PNG: for each view the scores of good parts, and the oddest of them with their heat map."""
-    drawn: dict[str, bytes] = {}
-    for name, (fitted, worst) in views.items():
-        roi = fitted.preprocessing.roi
-        drawn[f"{name}-scores.png"] = histogram(fitted.logits)
-        tiles = [overlay(shown.frame, shown.map, roi, f"{shown.name}  {shown.logit:+.1f}") for shown in worst]
-        drawn[f"{name}-oddest.png"] = side_by_side(tiles)
-    return drawn
-
-
-def page(report: Mapping[str, Any], drawn: Mapping[str, bytes], digests: Mapping[str, str]) -> bytes:
+def report_page(
+    report: Mapping[str, Any], views: Mapping[str, tuple[Fitted, Sequence[Shown]]], digests: Mapping[str, str]
+) -> bytes:
     """Return report.html: one file, no scripts, pictures inside."""
-    told = {
-        "Bundle": digests["bundle"],
-        "Recipe": digests["recipe"],
-        "Images": f"sha256 {report['dataset_sha256']}",
-        "Seed": report["seed"],
-        "Wanted": f"{100 * report['false_rejects_wanted']:g} % of good units rejected, over all views",
-    }
-    text = _PAGE.substitute(
-        title=html.escape(f"Anomaly model {report['name']}"),
-        warning=html.escape(report["detection"]),
-        facts=_rows(told),
-        views="".join(_section(name, view, drawn) for name, view in report["views"].items()),
+    return page(f"Anomaly model {report['name']}", _body(report, views, digests)).encode()
+
+
+def _body(
+    report: Mapping[str, Any], views: Mapping[str, tuple[Fitted, Sequence[Shown]]], digests: Mapping[str, str]
+) -> Iterator[str]:
+    yield paragraph(report["detection"])
+    told = (
+        ("bundle", digests["bundle"]),
+        ("recipe", digests["recipe"]),
+        ("images", f"sha256 {report['dataset_sha256']}"),
+        ("seed", str(report["seed"])),
+        ("wanted", f"{100 * report['false_rejects_wanted']:g} % of good units rejected, over all views"),
     )
-    return text.encode()
+    yield table(HEADS, told)
+    for name, (fitted, worst) in views.items():
+        yield from _section(name, report["views"][name], fitted, worst)
+
+
+def _section(name: str, view: Mapping[str, Any], fitted: Fitted, worst: Sequence[Shown]) -> Iterator[str]:
+    yield f"<h2>View {name}</h2>"
+    yield table(HEADS, _told(view))
+    yield paragraph(view["evidence"])
+    drawing = histogram(SCORES, "log-odds of the score", {"good": (fitted.logits, GREEN)}, (0.0, "limit"))
+    yield f"<p>{chart(drawing, 'scores')}</p>"
+    yield f"<h2>View {name}: the oddest good images</h2>"
+    yield paragraph(
+        "Is one of them no good part? Remove it and fit again. The colours say where a map is high, not how high."
+    )
+    for shown in worst:
+        heat = Explanation(ANOMALY, fitted.preprocessing.roi, shown.map)
+        yield picture(overlay(shown.frame, heat), f"{shown.name}: log-odds {shown.logit:+.1f}")
+
+
+def _told(view: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    roi, size = view["roi"], view["input_size"]
+    yield "images", f"{view['images']} of {view['image_size'][0]} x {view['image_size'][1]} pixels"
+    yield "region", f"{roi[2]} x {roi[3]} at {roi[0]}, {roi[1]}, reduced to {size[0]} x {size[1]}"
+    yield "proposed limit", f"score {view['limit']}"
+    most = f"at most {100 * view['good_rejected_high95']:.2f} % with 95 % confidence"
+    yield "good rejected", f"{view['good_rejected']} of {view['images']}, {most}"
 
 
 def _view_facts(made: Made) -> dict[str, Any]:
@@ -115,32 +120,3 @@ def _evidence(made: Made) -> str:
         f"it: with 95 % confidence at most {100 * limit.bound:.2f} % of good parts are rejected in this view (Clopper "
         f"and Pearson, two-sided)."
     )
-
-
-def _section(name: str, view: Mapping[str, Any], drawn: Mapping[str, bytes]) -> str:
-    roi, size = view["roi"], view["input_size"]
-    told = {
-        "Images": f"{view['images']} of {view['image_size'][0]} x {view['image_size'][1]} pixels",
-        "Region": f"{roi[2]} x {roi[3]} at {roi[0]}, {roi[1]}, reduced to {size[0]} x {size[1]}",
-        "Proposed limit": f"score {view['limit']}",
-        "Good rejected": f"{view['good_rejected']} of {view['images']}, at most "
-        f"{100 * view['good_rejected_high95']:.2f} % with 95 % confidence",
-    }
-    return (
-        f"<h2>View {html.escape(name)}</h2><table>{_rows(told)}</table><p>{html.escape(view['evidence'])}</p>"
-        f"<h3>Scores of good images that the model had not seen</h3>{_image(drawn[f'{name}-scores.png'])}"
-        f"<h3>The oddest good images</h3><p>Is one of them no good part? Remove it and fit again.</p>"
-        f"{_image(drawn[f'{name}-oddest.png'])}"
-    )
-
-
-def _rows(told: Mapping[str, object]) -> str:
-    def rows() -> Iterator[str]:
-        for name, value in told.items():
-            yield f"<tr><th>{html.escape(name)}</th><td>{html.escape(str(value))}</td></tr>"
-
-    return "".join(rows())
-
-
-def _image(png: bytes) -> str:
-    return f'<img alt="" src="data:image/png;base64,{base64.b64encode(png).decode()}">'

@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from provisioning import cli_model_evaluate, cli_model_fit
+from provisioning import cli_model_evaluate, cli_model_fit, cli_model_mask
 
 
 def add(commands: "argparse._SubParsersAction[Any]") -> None:
@@ -14,3 +14,4 @@ def add(commands: "argparse._SubParsersAction[Any]") -> None:
     leaves = model.add_subparsers(required=True)
     cli_model_fit.add_leaf(leaves)
     cli_model_evaluate.add_leaf(leaves)
+    cli_model_mask.add_leaf(leaves)

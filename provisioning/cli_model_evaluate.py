@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from engines.plan_digest import processor
-from provisioning import cli_model_mask, evaluate_report, places, report_folder
+from provisioning import evaluate_report, places, report_folder
 from provisioning.evaluate_images import LabelledUnit, find_units
 from provisioning.evaluate_results import Results, encoded, results
 from provisioning.evaluate_run import Run, run
@@ -23,8 +23,7 @@ PRINTED = "-"
 
 
 def add_leaf(leaves: "argparse._SubParsersAction[Any]") -> None:
-    """Add `evaluate` and `mask` below `linewarden model`."""
-    cli_model_mask.add_leaf(leaves)
+    """Add `evaluate` below `linewarden model`."""
     parser = leaves.add_parser("evaluate", help="what does this bundle see in labelled images, and how sure is that?")
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder of a signed bundle")
     parser.add_argument(

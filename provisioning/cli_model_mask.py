@@ -16,10 +16,10 @@ from engines.errors import EngineError
 from engines.load import load
 from provisioning import masking_report, places, report_folder
 from provisioning.errors import CommandFailed
-from provisioning.evaluate_images import read_frame
 from provisioning.evaluate_results import named_of
 from provisioning.evaluate_run import EvaluationStopped
 from provisioning.evaluate_subject import Subject, View, open_subject
+from provisioning.grey_images import read_frame
 from provisioning.masking import masking_test
 from provisioning.masking_report import Asked, MaskingResults, lines, rests, row
 from signing.utc import utc_text

@@ -7,33 +7,16 @@ How QA uses it: docs/operations/evaluate.md.
 """
 
 import csv
-import re
-import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
-
-from engines.engine import Frame
-from engines.golden import MAX_PIXELS
-from provisioning.errors import CommandFailed
+from provisioning.grey_images import SUFFIXES, ImagesRefused, read_size
 
 GOOD = "good"
 LABELS = "labels.csv"
 COLUMNS = ("unit", "view", "file", "class")
-SUFFIXES = (".png", ".pgm")
-# Signature of a PNG; of its first chunk the kind, width, height, bits a sample and colour type.
-_HEAD = struct.Struct(">8s4x4sIIBB")
-_PNG, _IHDR, _GREY = b"\x89PNG\r\n\x1a\n", b"IHDR", (8, 0)
-# The evidence store's own kind of file.
-_PGM = re.compile(rb"P5\s(\d{1,5})\s(\d{1,5})\s255\s")
-
-
-class ImagesRefused(CommandFailed):
-    """The images are not what can be evaluated; the text names the first that is not and says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,22 +53,6 @@ def find_units(folder: Path, views: Sequence[str]) -> list[LabelledUnit]:
     if not units:
         raise ImagesRefused(f"{folder}: holds no unit; put images into {GOOD}/ and a folder for each class of defect")
     return units
-
-
-def read_frame(file: Path) -> tuple[Frame, bytes]:
-    """Return the (H, W) uint8 image of a grey PNG or PGM, and the bytes of the file.
-
-    Raises:
-        ImagesRefused: it is none, or damaged.
-    """
-    try:
-        raw = file.read_bytes()
-        image = cv2.imdecode(np.frombuffer(raw, np.uint8), cv2.IMREAD_UNCHANGED) if _size(raw) else None
-    except (OSError, cv2.error):
-        image = None
-    if image is None or image.ndim != 2 or image.dtype != np.uint8:  # noqa: PLR2004
-        raise ImagesRefused(f"{file}: cannot be read as a grey PNG or PGM of 8 bits; export it again or take it away")
-    return np.ascontiguousarray(image, np.uint8), raw
 
 
 def _listed(folder: Path) -> Iterator[_Row]:
@@ -181,32 +148,13 @@ def _check_sizes(units: Sequence[LabelledUnit]) -> None:
     sizes: dict[str, tuple[int, int]] = {}
     for unit in units:
         for view, file in unit.files.items():
-            with file.open("rb") as opened:
-                size = _size(opened.read(_HEAD.size))
-            if size is None:
-                raise ImagesRefused(
-                    f"{file}: not a grey PNG or PGM of 8 bits and at most {MAX_PIXELS} pixels; export it again"
-                )
+            size = read_size(file)
             if sizes.setdefault(view, size) != size:
                 (width, height), others = size, sizes[view]
                 raise ImagesRefused(
                     f"{file}: is {width} x {height}, others of view {view} are {others[0]} x {others[1]}; "
                     "take the images of one camera setting"
                 )
-
-
-def _size(head: bytes) -> tuple[int, int] | None:
-    """Return width and height that a grey PNG or PGM of 8 bits says of itself; None if it is none."""
-    if pgm := _PGM.match(head):
-        return _within(*map(int, pgm.groups()))
-    if len(head) < _HEAD.size:
-        return None
-    signature, chunk, width, height, *grey = _HEAD.unpack_from(head)
-    return _within(width, height) if (signature, chunk, tuple(grey)) == (_PNG, _IHDR, _GREY) else None
-
-
-def _within(width: int, height: int) -> tuple[int, int] | None:
-    return (width, height) if 0 < width * height <= MAX_PIXELS else None
 
 
 def _unknown(file: Path, view: str, views: Sequence[str]) -> str:

@@ -8,10 +8,11 @@ import numpy as np
 
 from daemon.units import Verdict
 from provisioning.batch_plots import GREEN, RED
-from provisioning.evaluate_images import GOOD, read_frame
+from provisioning.evaluate_images import GOOD
 from provisioning.evaluate_results import Results, encoded, margins
 from provisioning.evaluate_run import Run, Seen
 from provisioning.evaluate_view import HEADS, notes, rows, summary
+from provisioning.grey_images import read_frame
 from provisioning.report_folder import write_folder
 from provisioning.report_pictures import (
     Image,

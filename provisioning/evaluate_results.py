@@ -15,6 +15,7 @@ from msgspec import Struct, field
 
 from daemon.units import Verdict
 from engines.rates import auroc, auroc_bounds, clopper_pearson, lower_bound
+from provisioning.anomaly_bundle import ANOMALY
 from provisioning.evaluate_images import GOOD
 from provisioning.evaluate_run import ModelRun, Run, Seen
 from provisioning.evaluate_subject import Subject
@@ -96,7 +97,8 @@ class Results(Struct, frozen=True, tag_field="document", tag="evaluation"):
     """The whole of it. `recipe` is None where no threshold was applied.
 
     `images` is the sha256 (hex) over class, unit, view and sha256 of every image file. `copies` of them are the same as
-    one before. `not_shown` are classes of the bundle without a unit.
+    one before. `anomaly_alone`: the bundle's only class is `anomaly`, so that every defect is of it, whatever its name.
+    `not_shown` are classes of the bundle without a unit.
     """
 
     format: int
@@ -116,6 +118,7 @@ class Results(Struct, frozen=True, tag_field="document", tag="evaluation"):
     at_least95: float | None
     good_named: dict[str, int]
     classes: list[ClassResult]
+    anomaly_alone: bool
     not_shown: list[str]
     models: dict[str, ModelTiming]
     units: list[UnitRow]
@@ -129,6 +132,7 @@ def results(subject: Subject, run: Run, made_utc: str, processor: str) -> Result
     defective = [seen for seen in run.seen if seen.unit.truth != GOOD]
     truths = sorted({seen.unit.truth for seen in defective})
     found = _detected(defective)
+    alone = known.keys() == {ANOMALY}
     return Results(
         format=1,
         made_utc=made_utc,
@@ -147,7 +151,8 @@ def results(subject: Subject, run: Run, made_utc: str, processor: str) -> Result
         at_least95=_at_least(found),
         good_named=_named(good),
         classes=[_class_result(truth, good, defective, known) for truth in truths],
-        not_shown=sorted(known.keys() - set(truths)),
+        anomaly_alone=alone,
+        not_shown=[] if alone and defective else sorted(known.keys() - set(truths)),
         models={name: _timing(ran) for name, ran in run.models.items()},
         units=[_row(seen) for seen in run.seen],
     )

@@ -13,8 +13,9 @@ from engines.errors import EngineError
 from engines.heads import decode
 from engines.load import load
 from provisioning.errors import CommandFailed
-from provisioning.evaluate_images import LabelledUnit, read_frame
+from provisioning.evaluate_images import LabelledUnit
 from provisioning.evaluate_subject import Subject, View
+from provisioning.grey_images import read_frame
 
 Scores = Mapping[ViewKey, Mapping[str, float]]
 Step = Callable[[int, int], None]

@@ -35,7 +35,7 @@ def shown(found: Results) -> RenderableType:
 def rows(found: Results) -> Iterator[tuple[str, ...]]:
     """Yield the cells under HEADS: every class of defect, all of them, the good units."""
     for result in found.classes:
-        mark = "" if result.known else " *"
+        mark = "" if result.known or found.anomaly_alone else " *"
         figures = _cells(result.n, result.auroc, result.detected, result.at_least95)
         yield (f"{result.name}{mark}", *figures, _counts(result.named))
     if len(found.classes) > 1:
@@ -48,7 +48,7 @@ def notes(found: Results) -> Iterator[str]:
     """Yield what a reader must know of the set and of the bundle, one line each."""
     if found.recipe is None:
         yield NO_RECIPE
-    if any(not result.known for result in found.classes):
+    if not found.anomaly_alone and any(not result.known for result in found.classes):
         yield "* not a class of this bundle: such a defect can be found and not be named"
     for result in found.classes:
         if result.known and result.named.keys() - {result.name, ACCEPTED, UNDECIDED}:

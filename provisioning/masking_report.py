@@ -34,6 +34,7 @@ class RejectRow(Struct, frozen=True):
     score: float
     hidden: float
     controls: tuple[float, ...]
+    control_flips: int
     share: float
     others: tuple[str, ...]
     flips: bool
@@ -78,6 +79,7 @@ def row(name: str, found: Masked) -> RejectRow:
         score=found.score,
         hidden=found.hidden,
         controls=found.controls,
+        control_flips=found.control_flips,
         share=round(found.share, 6),
         others=found.others,
         flips=found.flips,
@@ -88,8 +90,9 @@ def row(name: str, found: Masked) -> RejectRow:
 def lines(results: MaskingResults) -> Iterator[str]:
     """Yield what the terminal shows: a line for each image, and one for all of them."""
     for one in results.rejects:
-        below = sum(score < one.limit for score in one.controls)
-        control = f"{below} of {len(one.controls)} controls flip it" if one.controls else "no room for a control"
+        control = (
+            f"{one.control_flips} of {len(one.controls)} controls flip it" if one.controls else "no room for a control"
+        )
         others = f"; then seen: {', '.join(one.others)}" if one.others else ""
         verdict = "flips" if one.flips else "does not flip"
         yield (
@@ -126,9 +129,9 @@ def _body(results: MaskingResults, asked: Sequence[Asked]) -> Iterator[str]:
 
 
 def _cells(one: RejectRow) -> tuple[str, ...]:
-    below = sum(score < one.limit for score in one.controls)
     figures = (f"{one.limit:g}", f"{one.score:.4f}", f"{one.hidden:.4f}", f"{100 * one.share:.1f} %")
-    return (one.image, one.defect, *figures, str(len(one.controls)), str(below), "yes" if one.rests_on_region else "no")
+    counts = (str(len(one.controls)), str(one.control_flips))
+    return (one.image, one.defect, *figures, *counts, "yes" if one.rests_on_region else "no")
 
 
 def _pair(frame: Frame, found: Masked) -> Image:

@@ -1,12 +1,11 @@
 """The folder of a report: a new one, there whole or not at all."""
 
-import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 from provisioning.errors import CommandFailed
-from signing.durable import sync_directory, write_durably
+from provisioning.unsigned import new_folder
+from signing.durable import write_durably
 
 
 class ReportRefused(CommandFailed):
@@ -19,7 +18,7 @@ def check_place(folder: Path) -> None:
     Raises:
         ReportRefused: it is taken, or there is nothing to make it in.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists():
         raise ReportRefused(f"{folder}: is there already; name a new folder for the report")
     if not folder.absolute().parent.is_dir():
         raise ReportRefused(f"{folder.absolute().parent}: no such folder; make it, or name another for the report")
@@ -30,16 +29,11 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
 
     Raises:
         ReportRefused: the disk does not take it; nothing of it is there.
+        NotBuilt: `folder` came to be since `check_place`.
     """
-    whole = folder.absolute()
-    staging = whole.with_name(f".{whole.name}.{os.getpid()}.tmp")
     try:
-        staging.mkdir()
-        for name, content in files.items():
-            write_durably(staging / name, content)
-        staging.rename(whole)
-        sync_directory(whole.parent)
+        with new_folder(folder.absolute()) as staging:
+            for name, content in files.items():
+                write_durably(staging / name, content)
     except OSError as error:
         raise ReportRefused(f"{folder}: not written: {error.strerror or error}; make room or name another") from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)

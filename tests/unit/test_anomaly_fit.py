@@ -1,8 +1,12 @@
 """`linewarden model fit-anomaly`: good images in, a bundle and recipe out that a device accepts once signed."""
 
+import base64
+import html
 import io
 import json
+import re
 import shutil
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,13 +19,13 @@ from rich.console import Console
 from daemon.recipe import admit, read_recipe
 from daemon.units import ViewKey
 from engines.engine import allocate
-from engines.golden import check_golden
+from engines.golden import MAX_PIXELS, check_golden
 from engines.heads import decode
 from engines.load import load
 from provisioning import anomaly_memory, cli
 from provisioning.anomaly_bundle import ANOMALY, Label
 from provisioning.anomaly_images import FEWEST
-from provisioning.anomaly_order import Order, run
+from provisioning.anomaly_order import WORST, Order, run
 from signing.keyring import load_trust
 from signing.manifest import Region
 from signing.sealed import open_directory
@@ -154,12 +158,20 @@ def test_the_report_is_one_file_that_says_what_is_not_shown(made: Path) -> None:
     assert "<script" not in page
     assert "http" not in page.replace("http-equiv", "")
     assert "linewarden model evaluate" in page
-    assert page.count("data:image/png;base64,") == 2 * len(VIEWS)
+    assert page.count("data:image/svg+xml;base64,") == len(VIEWS)
+    for data in re.findall(r"data:image/svg\+xml;base64,([^\"]+)", page):
+        assert ">limit<" in "".join(base64.b64decode(data).decode().split())
+    oddest = re.findall(r"data:image/png;base64,([^\"]+)", page)
+    assert len(oddest) == WORST * len(VIEWS)
+    for data in oddest:
+        shown = cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_COLOR)
+        assert shown.shape == (SIDE, SIDE, 3)
+        assert (np.ptp(shown.astype(int), axis=2) > 40).any(), "a heat map is in colour"
     for view in VIEWS:
         assert len(report["views"][view]["logits"]) == IMAGES
-        shown = cv2.imread(str(made / "out" / f"{view}-oddest.png"))
-        assert shown.shape[2] == 3
-        assert (shown[..., 2].astype(int) - shown[..., 0] > 40).any()
+        assert html.escape(report["views"][view]["evidence"]) in page
+    names = {path.name for path in (made / "out").iterdir()}
+    assert names == {"bundle", "recipe", "report.html", "report.json"}
 
 
 def _few(good: Path) -> None:
@@ -186,6 +198,14 @@ def _coloured(good: Path) -> None:
     cv2.imwrite(str(good / "body" / "zz.png"), np.zeros((SIDE, SIDE, 3), np.uint8))
 
 
+def _huge(good: Path) -> None:
+    """It says of itself that it has more pixels than a decoder may make room for."""
+    write_discs(good / "body")
+    (good / "body" / "zz.png").write_bytes(
+        b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sIIBB", 13, b"IHDR", 1 << 14, 1 << 13, 8, 0)
+    )
+
+
 def _both(good: Path) -> None:
     write_discs(good / "body")
     cv2.imwrite(str(good / "zz.png"), np.zeros((SIDE, SIDE), np.uint8))
@@ -206,9 +226,10 @@ def _badly_named(good: Path) -> None:
         (lambda good: good.mkdir(), [], "holds no .png or .pgm image"),
         (_few, [], f"view body has {FEWEST - 1} good images; collect at least {FEWEST}"),
         (_mixed, [], "zz.png: its size differs from that of 000.png: 136 x 128 and 128 x 128"),
-        (_damaged, [], "zz.png: is no image"),
-        (_empty, [], "zz.png: is no image"),
-        (_coloured, [], "zz.png: is not grey with 8 bits"),
+        (_damaged, [], "zz.png: cannot be read as a grey PNG or PGM"),
+        (_empty, [], "zz.png: cannot be read as a grey PNG or PGM"),
+        (_coloured, [], "zz.png: cannot be read as a grey PNG or PGM of 8 bits"),
+        (_huge, [], f"zz.png: cannot be read as a grey PNG or PGM of 8 bits and at most {MAX_PIXELS} pixels"),
         (_both, [], "holds images and folders of images"),
         (_small, [], "a region of 63 x 63 pixels leaves 56 x 56"),
         (_badly_named, [], "small letters"),

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from evaluate_world import BRIGHT, DOUBTFUL, GOOD, GREY, evaluate, make_pair, picture, put
+from evaluate_world import BRIGHT, DOUBTFUL, GOOD, GREY, evaluate, make_anomaly_pair, make_pair, picture, put
 
 from daemon.units import Channel, ViewKey
 from daemon.vision.judging import Limit, Rules, judge
@@ -242,3 +242,26 @@ def test_log_odds_are_finite_and_rise() -> None:
     assert np.isfinite(odds).all()
     assert odds == sorted(odds)
     assert odds[3] == 0.0
+
+
+def test_for_a_bundle_that_knows_anomalies_alone_every_folder_but_good_is_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_anomaly_pair(tmp_path)
+    put(tmp_path / "images" / "good" / "0.png", picture(GOOD))
+    for name in ("crack", "fibre"):
+        put(tmp_path / "images" / name / "0.png", picture(BRIGHT))
+    assert evaluate(tmp_path, tmp_path / "images", "--json", str(tmp_path / "found.json")) == 0
+    printed = capsys.readouterr().out
+    assert "no unit shows" not in printed
+    assert "*" not in printed
+    assert "taken for" not in printed
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert [(one["class"], one["known"], one["named"]) for one in found["classes"]] == [
+        ("crack", False, {"anomaly": 1}),
+        ("fibre", False, {"anomaly": 1}),
+    ]
+    shutil.rmtree(tmp_path / "images" / "crack")
+    shutil.rmtree(tmp_path / "images" / "fibre")
+    assert evaluate(tmp_path, tmp_path / "images") == 0
+    assert "no unit shows: anomaly" in capsys.readouterr().out

@@ -7,7 +7,8 @@ import pytest
 from evaluate_world import picture, put
 
 from daemon.evidence_file import Image
-from provisioning.evaluate_images import ImagesRefused, find_units, read_frame
+from provisioning.evaluate_images import find_units
+from provisioning.grey_images import ImagesRefused, read_frame
 
 ONE, TWO = ("side",), ("body", "crimp")
 HEAD = "unit,view,file,class\n"
