@@ -13,7 +13,7 @@ UNITS ?= 300
 RATE ?= 600
 ARGS ?=
 
-.PHONY: help setup run test check bench families gpu-check soak fuzz storm campaign campaign-processes mutants exhaustive powercuts attacks plc compliance train-demo train-families clean
+.PHONY: help setup run test check bench families anomaly gpu-check soak fuzz storm campaign campaign-processes mutants exhaustive powercuts attacks plc compliance train-demo train-families clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ bench: setup ## measure latency, rates, ledger and bare spine (10 min); tables h
 
 families: setup ## every model family: size, score, latency here, and whether NVIDIA's builder takes it; JSON in build/families.json
 	@$(PYTHON) -m scripts.families $(ARGS)
+
+anomaly: setup ## render good vials, fit an anomaly bundle to them, sign it with the development keys and watch it inspect (UNITS=200)
+	@UNITS=$(if $(filter file,$(origin UNITS)),200,$(UNITS)) scripts/anomaly.sh $(ARGS)
 
 gpu-check: setup ## on a GPU: conformance, distance from ONNX Runtime and latency of every back end; keep the output in docs/measurements
 	@$(PYTHON) -m pytest -q tests/contract/test_engine_contract.py tests/contract/test_cuda_bodies.py

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from signing.errors import DirectoryRefused, SigningError
-from signing.manifest import MAX_FILES
+from signing.manifest import MAX_FILES, SIGNATURES
 
 MAX_DOCUMENT_BYTES = 1024 * 1024
 MAX_ENTRIES = MAX_FILES + 64
@@ -206,5 +206,6 @@ def _refused(shown: str, error: OSError) -> DirectoryRefused:
     if error.errno == errno.ELOOP:
         return DirectoryRefused(f"{shown}: a link; only regular files are accepted")
     if error.errno == errno.ENOENT:
-        return DirectoryRefused(f"{shown}: missing; deliver the directory again")
+        unsigned = " (nobody has signed it yet?)" if shown == SIGNATURES else ""
+        return DirectoryRefused(f"{shown}: missing{unsigned}; deliver the directory again")
     return DirectoryRefused(f"{shown}: {error.strerror}; deliver the directory again")
