@@ -22,6 +22,7 @@ from fleet.building import DEVELOPERS, make_development_keys
 from fleet.errors import FleetError
 from fleet.people import open_signer
 from fleet.signatures import Words, sign_directory
+from provisioning.anomaly_bundle import LINE
 from provisioning.golden_set import known_answers, png
 from provisioning.sbom import installed_sbom
 from provisioning.unsigned import build_bundle, build_recipe
@@ -46,18 +47,9 @@ UNSCORED: dict[str, Any] = {
 }
 NOT_SCORED = {"n": 1, "high95": 1.0}
 
-RECIPE = {
-    "product": "demo vial 2R, 13 mm crimp",
-    "container": "2R vial",
-    "max_latency_ms": 120.0,
-    "window_ms": 5.0,
-    "min_gap_mm": 40.0,
-    "max_gap_mm": 400.0,
-    "sampling_every": 0,
-    "evidence_share": 0.05,
-    # The line in a box shares its processor with whatever else runs there: a busy moment is no fault of the device.
-    "stops": {"late_run": 100},
-}
+# Of LINE, `late_run`: the line in a box shares its processor with whatever else runs there: a busy moment is no fault
+# of the device.
+RECIPE = {"product": "demo vial 2R, 13 mm crimp", "container": "2R vial", **LINE}
 DEFECTS = {
     "particle": ("critical", "a foreign body in the liquid or on its surface"),
     "fibre": ("critical", "a foreign thread in the liquid, longer than it is wide"),

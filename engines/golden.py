@@ -20,6 +20,7 @@ from signing.verify import VerifiedBundle
 # Signature of a PNG; of its first chunk the kind, width, height, bits a sample and colour type.
 _HEAD = struct.Struct(">8s4x4sIIBB")
 _PNG, _IHDR, _GREY = b"\x89PNG\r\n\x1a\n", b"IHDR", (8, 0)
+HEAD_BYTES = _HEAD.size
 MAX_PIXELS = 1 << 26
 _RAW_BYTES = 4
 
@@ -89,7 +90,7 @@ def grey_png(name: str, file: SealedFile) -> Frame:
         FrameRefused: it is none.
     """
     image = None
-    if _is_grey(file):
+    if png_size(file.view()):
         with suppress(cv2.error):
             image = cv2.imdecode(np.frombuffer(file.view(), np.uint8), cv2.IMREAD_UNCHANGED)
     if image is None or image.ndim != 2 or image.dtype != np.uint8:
@@ -102,12 +103,16 @@ def raw_bytes(model: Model, out: Outputs) -> bytes:
     return b"".join(out[tensor.name].astype("<f4", copy=False).tobytes() for tensor in model.outputs)
 
 
-def _is_grey(file: SealedFile) -> bool:
-    """Return what the file says of itself, before a decoder for any kind of image makes room for it."""
-    if file.size < _HEAD.size:
-        return False
-    signature, chunk, width, height, *grey = _HEAD.unpack_from(file.view())
-    return (signature, chunk, tuple(grey)) == (_PNG, _IHDR, _GREY) and width * height <= MAX_PIXELS
+def png_size(head: bytes | memoryview) -> tuple[int, int] | None:
+    """Return width and height that a grey PNG of 8 bits says of itself, at most MAX_PIXELS; None if it is none.
+
+    Asked before a decoder for any kind of image makes room for it. `head`: the file, or its first HEAD_BYTES.
+    """
+    if len(head) < HEAD_BYTES:
+        return None
+    signature, chunk, width, height, *grey = _HEAD.unpack_from(head)
+    found = (signature, chunk, tuple(grey)) == (_PNG, _IHDR, _GREY) and 0 < width * height <= MAX_PIXELS
+    return (width, height) if found else None
 
 
 def _score_findings(bundle: VerifiedBundle, case: GoldenCase, out: Outputs) -> Iterator[GoldenFinding]:

@@ -137,8 +137,8 @@ def read_plan(root: Path, source: PlanSource, device_key: bytes) -> CheckedPlan:
         evidence = msgspec.json.decode(raw, type=Evidence)
     except msgspec.MsgspecError as error:
         raise PlanRefused(f"{name}: {EVIDENCE}: {error}; build it again") from error
-    for fault in _differences(evidence.source, source):
-        raise PlanRefused(f"{name}: {fault}; build it again")
+    for fault in differences(evidence.source, source):
+        raise PlanRefused(f"{name}: it was built for {fault}; build it again")
     return CheckedPlan(plan, evidence)
 
 
@@ -208,9 +208,10 @@ def _changed(evidence: bytes, plan: bytes) -> str:
     return f"{PLAN} was changed, or what {EVIDENCE} says of it"
 
 
-def _differences(found: PlanSource, wanted: PlanSource) -> list[str]:
+def differences(found: PlanSource, wanted: PlanSource) -> list[str]:
+    """Return in what two sources differ, in words: one entry a field."""
     return [
-        f"it was built for {field} {getattr(found, field)}, here it is {getattr(wanted, field)}"
+        f"{field} {getattr(found, field)}, here it is {getattr(wanted, field)}"
         for field in PlanSource.__struct_fields__
         if getattr(found, field) != getattr(wanted, field)
     ]

@@ -15,7 +15,7 @@ import msgspec
 
 from engines.backends import PlanMaker, plan_maker
 from engines.errors import PlanMissing, PlanRefused
-from engines.plan_file import EVIDENCE, CheckedPlan, Evidence, PlanSource, read_device_key, read_plan
+from engines.plan_file import EVIDENCE, CheckedPlan, Evidence, PlanSource, differences, read_device_key, read_plan
 from signing.errors import SignatureInvalid
 from signing.plan_approval import MAX_PLAN_APPROVAL_BYTES, ApprovedPlan, PlanApproval, read_plan_approval
 from signing.trust import Trust
@@ -126,7 +126,7 @@ class Shelf:
         """Say what else there is of the same graph: an update of the system changes the runtime under a plan."""
         for found in lying(self.root):
             if found.source.onnx_sha256 == source.onnx_sha256 and found.source != source:
-                return f"one was built for {difference(found.source, source)}"
+                return f"one was built for {', '.join(differences(found.source, source))}"
         return str(error).removesuffix("; build it")
 
 
@@ -151,12 +151,6 @@ def lying(root: Path) -> list[Evidence]:
         if evidence.source.key == path.parent.name:
             found.append(evidence)
     return sorted(found, key=lambda evidence: evidence.built_utc, reverse=True)
-
-
-def difference(found: PlanSource, wanted: PlanSource) -> str:
-    """Return in what two sources differ, in words."""
-    fields = [name for name in PlanSource.__struct_fields__ if getattr(found, name) != getattr(wanted, name)]
-    return ", ".join(f"{name} {getattr(found, name)}, here it is {getattr(wanted, name)}" for name in fields)
 
 
 def described(bundle: VerifiedBundle, name: str) -> str:

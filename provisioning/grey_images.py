@@ -4,21 +4,17 @@ Called by: `linewarden model`, which fits, evaluates and asks about images on di
 """
 
 import re
-import struct
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from engines.engine import Frame
-from engines.golden import MAX_PIXELS
+from engines.golden import HEAD_BYTES, MAX_PIXELS, png_size
 from provisioning.errors import CommandFailed
 
 SUFFIXES = (".png", ".pgm")
 KIND = f"grey PNG or PGM of 8 bits and at most {MAX_PIXELS} pixels"
-# Signature of a PNG; of its first chunk the kind, width, height, bits a sample and colour type.
-_HEAD = struct.Struct(">8s4x4sIIBB")
-_PNG, _IHDR, _GREY = b"\x89PNG\r\n\x1a\n", b"IHDR", (8, 0)
 # The evidence store's own kind of file.
 _PGM = re.compile(rb"P5\s(\d{1,5})\s(\d{1,5})\s255\s")
 
@@ -54,7 +50,7 @@ def read_size(file: Path) -> tuple[int, int]:
         OSError: it cannot be read.
     """
     with file.open("rb") as opened:
-        size = _size(opened.read(_HEAD.size))
+        size = _size(opened.read(HEAD_BYTES))
     if size is None:
         raise ImagesRefused(f"{file}: not a {KIND}; export it again")
     return size
@@ -63,12 +59,6 @@ def read_size(file: Path) -> tuple[int, int]:
 def _size(head: bytes) -> tuple[int, int] | None:
     """Return width and height that a grey PNG or PGM of 8 bits says of itself; None if it is none."""
     if pgm := _PGM.match(head):
-        return _within(*map(int, pgm.groups()))
-    if len(head) < _HEAD.size:
-        return None
-    signature, chunk, width, height, *grey = _HEAD.unpack_from(head)
-    return _within(width, height) if (signature, chunk, tuple(grey)) == (_PNG, _IHDR, _GREY) else None
-
-
-def _within(width: int, height: int) -> tuple[int, int] | None:
-    return (width, height) if 0 < width * height <= MAX_PIXELS else None
+        width, height = map(int, pgm.groups())
+        return (width, height) if 0 < width * height <= MAX_PIXELS else None
+    return png_size(head)
